@@ -1,0 +1,162 @@
+import type { BaseLogger } from 'pino';
+import type { DatasetPath, FilesystemVersion } from '../dataset.ts';
+import type { TransferBytes } from '../sink.ts';
+
+/** Where the library writes its log lines; a pino logger fits. Silent unless one is given. */
+export type Logger = BaseLogger;
+
+/** News of a request being handled. */
+export interface Progress {
+  readonly message: string;
+  /** Units done so far, in whatever the message speaks of; null when unknown. */
+  readonly done: number | null;
+  /** Units in all; null when unknown. */
+  readonly total: number | null;
+}
+
+export interface FilesystemsRequest {
+  /** Only datasets at or below these; null for all that this peer may see. */
+  readonly roots: readonly string[] | null;
+}
+export interface FilesystemVersionsRequest {
+  readonly filesystem: DatasetPath;
+}
+/** What both transfer requests may carry beside the versions. Ignored by a version-1 peer. */
+export interface TransferRequestOptions {
+  /** Continue an interrupted receive; a sender that cannot use it starts from the beginning. */
+  readonly resumeToken?: string | undefined;
+  /** Names the job, so that the sender can keep one replication cursor per job. */
+  readonly jobId?: string | undefined;
+}
+export interface InitialTransferRequest extends TransferRequestOptions {
+  readonly filesystem: DatasetPath;
+  readonly version: FilesystemVersion;
+}
+export interface IncrementalTransferRequest extends TransferRequestOptions {
+  readonly filesystem: DatasetPath;
+  readonly from: FilesystemVersion;
+  readonly to: FilesystemVersion;
+}
+export interface TransferEstimateRequest {
+  readonly filesystem: DatasetPath;
+  /** Null for an initial transfer. */
+  readonly from: FilesystemVersion | null;
+  readonly to: FilesystemVersion;
+  readonly resumeToken?: string | undefined;
+}
+export interface TransferCompletedRequest {
+  readonly filesystem: DatasetPath;
+  /** The version that is now safe on the other side. */
+  readonly version: FilesystemVersion;
+  readonly jobId: string;
+}
+/** Which versions the first transfer of a dataset sends: the newest alone, or all of them, oldest first. */
+export type InitialReplicationPolicy = 'most_recent' | 'all';
+export interface PullMeRequest {
+  readonly initialReplicationPolicy: InitialReplicationPolicy;
+}
+
+/** A transfer on offer. Whoever receives it iterates `bytes` to the end or breaks out of it. */
+export interface Transfer {
+  /** `zfs`, `btrfs`, `directory`, or an embedding program's own; null when a version-1 peer did not say. */
+  readonly format: string | null;
+  /** Payload bytes to be expected; null when unknown. */
+  readonly estimatedBytes: number | null;
+  /** True only if the resume token was used. */
+  readonly resumed: boolean;
+  /**
+   * The bytes. On the asking side they are a whole, verified stream or a throw: the iteration ends normally only after
+   * the sender declared the end and count and digest agreed.
+   */
+  readonly bytes: TransferBytes;
+}
+
+/** What became of one dataset in a pull. */
+export interface FilesystemResult {
+  readonly filesystem: DatasetPath;
+  readonly ok: boolean;
+  /** Code of the failure, null when ok. */
+  readonly code: string | null;
+  /** For people; empty when there is nothing to say. */
+  readonly message: string;
+  /** Payload bytes received for it. */
+  readonly bytes: number;
+  /** Transfers committed for it. */
+  readonly steps: number;
+}
+
+/** The result of a whole pull, one entry per dataset. */
+export interface PullReport {
+  readonly filesystems: readonly FilesystemResult[];
+}
+
+/** What a handler is told about the request besides the request itself. */
+export interface RequestContext {
+  /** Who asks, as established by the transport's owner; empty when unknown, `local` within one process. */
+  readonly clientIdentity: string;
+  /** Aborted when the requester cancels or vanishes, or the server shuts down. */
+  readonly signal: AbortSignal;
+  readonly logger: Logger;
+  /** Tells the requester how it is going. Dropped when the peer speaks version 1. */
+  progress(progress: Progress): void;
+}
+
+/** The pull that a confirmed PullMe runs; the requester asks the peer that said "pull me". */
+export type Pull = (client: RPCRequester) => Promise<PullReport>;
+
+/**
+ * What a side can be asked: the source half of a storage backend. Errors thrown as SnapferryError reach the requester
+ * with their code; anything else reaches it as `INTERNAL` and is logged here in full.
+ */
+export interface RPCHandler {
+  filesystems(request: FilesystemsRequest, context: RequestContext): Promise<DatasetPath[]>;
+  /** Oldest first. */
+  filesystemVersions(request: FilesystemVersionsRequest, context: RequestContext): Promise<FilesystemVersion[]>;
+  initialTransfer(request: InitialTransferRequest, context: RequestContext): Promise<Transfer>;
+  incrementalTransfer(request: IncrementalTransferRequest, context: RequestContext): Promise<Transfer>;
+  /** Payload bytes such a transfer would send, or null when that cannot be known cheaply. */
+  transferEstimate?(request: TransferEstimateRequest, context: RequestContext): Promise<number | null>;
+  /** The other side has it for good. Idempotent. */
+  transferCompleted?(request: TransferCompletedRequest, context: RequestContext): Promise<void>;
+  /**
+   * The peer asks to be pulled from. Rejecting refuses before anything is confirmed; the returned pull runs once the
+   * roles are inverted. Absent: PullMe is refused with `ACCESS_DENIED`.
+   */
+  pullMe?(request: PullMeRequest, context: RequestContext): Promise<Pull>;
+}
+
+/** What every call of a requester takes. */
+export interface CallOptions {
+  /** Cancels the call; it rejects with `CANCELLED`, and the connection stays usable where the protocol allows. */
+  readonly signal?: AbortSignal | undefined;
+  /** Rejects with `TIMEOUT` and cancels when no answer has begun by then, in ms. */
+  readonly timeoutMs?: number | undefined;
+  /** Receives the handler's progress. Version 2 only. */
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/**
+ * The asking side of a connection, near or far. Calls reject with a SnapferryError; once the connection is dead, every
+ * pending and later call rejects with what killed it. Calls may be made ahead: answers come in order.
+ */
+export interface RPCRequester extends AsyncDisposable {
+  /** Version agreed with the peer: 1 or 2. */
+  readonly protocolVersion: 1 | 2;
+  filesystems(request: FilesystemsRequest, options?: CallOptions): Promise<DatasetPath[]>;
+  filesystemVersions(request: FilesystemVersionsRequest, options?: CallOptions): Promise<FilesystemVersion[]>;
+  initialTransfer(request: InitialTransferRequest, options?: CallOptions): Promise<Transfer>;
+  incrementalTransfer(request: IncrementalTransferRequest, options?: CallOptions): Promise<Transfer>;
+  /** Null when the peer cannot tell, a version-1 peer never can. */
+  transferEstimate(request: TransferEstimateRequest, options?: CallOptions): Promise<number | null>;
+  /** No-op towards a version-1 peer. */
+  transferCompleted(request: TransferCompletedRequest, options?: CallOptions): Promise<void>;
+  /**
+   * Lets the peer pull from `handler` over this connection, and resolves with its report once it has finished; null
+   * from a version-1 peer. Rejects if the peer refused, or its pull failed or was cut off.
+   */
+  pullMe(request: PullMeRequest, handler: RPCHandler, options?: CallOptions): Promise<PullReport | null>;
+  /** Says goodbye and closes in order, waiting at most a few seconds for the answer. Idempotent. */
+  close(goodbye?: string): Promise<void>;
+  /** Drops the connection now. */
+  forceClose(): void;
+}

@@ -1,0 +1,30 @@
+import type { Uint8ArrayList } from 'uint8arraylist';
+
+/**
+ * An ordered, reliable stream of bytes in both directions: the only thing the RPC needs from a pipe pair, a socket, a
+ * TLS connection or `ssh`. Whoever is given a ByteStream owns it and ends or aborts it.
+ */
+export interface ByteStream extends AsyncDisposable {
+  /**
+   * What the peer sends. Ends when the peer has ended its direction in order; throws a SnapferryError
+   * (`CONNECTION_LOST`, `CONNECT_FAILED`) when the connection breaks. A piece is lent: it is valid until the next one
+   * is asked for, so whoever keeps bytes copies them. Iterate it once.
+   */
+  readonly source: AsyncIterable<Uint8Array>;
+  /**
+   * Sends bytes. Resolves when more may be written; rejects with `CONNECTION_LOST` when the connection is broken.
+   * The bytes belong to the stream from now on and must not be changed. One write at a time.
+   */
+  write(bytes: Uint8Array | Uint8ArrayList): Promise<void>;
+  /** Ends this side's direction in order, after everything written. Idempotent. */
+  end(): Promise<void>;
+  /** Drops the connection now, both ways, and releases what belongs to it (a child process is killed and reaped). */
+  abort(reason: Error): void;
+  /**
+   * Ends the connection in order if it is not ended yet, and resolves once everything that belongs to it is released.
+   * Rejects if the end was not in order, e.g. a child that exited with a failure.
+   */
+  close(): Promise<void>;
+  /** What it is, for messages: `ssh web1`, `unix /run/x.sock`. */
+  readonly description: string;
+}
