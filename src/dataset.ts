@@ -23,7 +23,7 @@ export interface FilesystemVersion {
 const pathBytesMax = 4096;
 const componentBytesMax = 255;
 const versionNameBytesMax = 255;
-// eslint-disable-next-line no-control-regex -- control characters are what is being refused
+
 const controlCharacter = /[\u0000-\u001f\u007f]/;
 
 /** `tank/home` for `['tank', 'home']`; for people and logs. */

@@ -23,9 +23,12 @@ export interface ReceiveRequest {
   readonly resumed: boolean;
 }
 
-/** What a person should know about a transfer that succeeded all the same, e.g. owners that could not be applied. */
+/** What a person should know about a transfer that was committed. */
 export interface ReceiveResult {
+  /** Facts worth one line each, e.g. owners an unprivileged receiver recorded but could not apply. */
   readonly notices: readonly string[];
+  /** What the new version lacks although the source had it, e.g. files the source could not read. Empty: nothing. */
+  readonly missing: readonly string[];
 }
 
 /** The bytes of a transfer. A piece is lent until the next one is asked for. */

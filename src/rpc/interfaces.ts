@@ -79,6 +79,10 @@ export interface FilesystemResult {
   readonly code: string | null;
   /** For people; empty when there is nothing to say. */
   readonly message: string;
+  /** Facts about committed transfers, see `ReceiveResult.notices`. */
+  readonly notices: readonly string[];
+  /** What committed versions lack although the source had it, see `ReceiveResult.missing`; `ok` is false then. */
+  readonly missing: readonly string[];
   /** Payload bytes received for it. */
   readonly bytes: number;
   /** Transfers committed for it. */
