@@ -1,0 +1,219 @@
+import { SnapferryError } from '../errors.ts';
+
+/** A JSON value in which integers beyond 2^53 are `bigint`, so that u64 fields survive. */
+export type JSONValue = null | boolean | number | bigint | string | JSONValue[] | { [name: string]: JSONValue };
+
+/** What can be written: as {@link JSONValue}, with `undefined` fields left out. */
+export type JSONInput =
+  null | boolean | number | bigint | string | readonly JSONInput[] | { readonly [name: string]: JSONInput | undefined };
+
+const plainText = /^[ !#-%'-;=?-[\]-\u2027\u202a-\ud7ff\ue000-\uffff]*$/;
+const shortEscapes = new Map([
+  ['"', '\\"'],
+  ['\\', '\\\\'],
+  ['\n', '\\n'],
+  ['\r', '\\r'],
+  ['\t', '\\t'],
+]);
+
+function writeString(text: string): string {
+  if (plainText.test(text)) return `"${text}"`;
+  const escaped = text.replace(/["\\<>&\u2028\u2029\p{Cc}\p{Surrogate}]/gu, (character) => {
+    const code = character.charCodeAt(0);
+    if (code >= 0x7f && code <= 0x9f) return character;
+    // A lone surrogate is not encodable: Go writes what it cannot decode as this escape.
+    if (code >= 0xd800 && code <= 0xdfff) return '\\ufffd';
+    return shortEscapes.get(character) ?? `\\u${code.toString(16).padStart(4, '0')}`;
+  });
+  return `"${escaped}"`;
+}
+
+/**
+ * Writes JSON in the form of Go's encoding/json (docs/PROTOCOL.md, "JSON"): compact, fields in the order given, `<`, `>`,
+ * `&`, U+2028 and U+2029 escaped, bigints as plain digits. Without the newline that ends a message.
+ * @throws TypeError for a number that is not an exact integer or not finite: nothing on this wire is a fraction
+ */
+export function stringifyJSON(value: JSONInput): string {
+  if (value === null) return 'null';
+  switch (typeof value) {
+    case 'string':
+      return writeString(value);
+    case 'boolean':
+    case 'bigint':
+      return String(value);
+    case 'number':
+      if (!Number.isSafeInteger(value)) throw new TypeError(`not an exact integer: ${value}`);
+      return String(value);
+    default:
+  }
+  if (isList(value)) return `[${value.map(stringifyJSON).join(',')}]`;
+  const fields: string[] = [];
+  for (const [name, field] of Object.entries(value)) {
+    if (field !== undefined) fields.push(`${writeString(name)}:${stringifyJSON(field)}`);
+  }
+  return `{${fields.join(',')}}`;
+}
+
+function isList(value: JSONInput): value is readonly JSONInput[] {
+  return Array.isArray(value);
+}
+
+/** Refuses nesting beyond `depthMax` before any parser recurses into it. Brackets inside strings do not count. */
+function checkDepth(text: string, depthMax: number): void {
+  let depth = 0;
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (code === 0x22) {
+      index = endOfString(text, index + 1);
+    } else if (code === 0x5b || code === 0x7b) {
+      if (++depth > depthMax) throw new SnapferryError('LIMIT_EXCEEDED', `JSON nested deeper than ${depthMax}`);
+    } else if (code === 0x5d || code === 0x7d) {
+      depth--;
+    }
+  }
+}
+
+/** Index of the quote that closes the string whose text starts at `index`; the text's length if there is none. */
+function endOfString(text: string, index: number): number {
+  for (let quote = text.indexOf('"', index); quote !== -1; quote = text.indexOf('"', quote + 1)) {
+    let backslashes = 0;
+    while (text.charCodeAt(quote - 1 - backslashes) === 0x5c && quote - 1 - backslashes >= index) backslashes++;
+    if (backslashes % 2 === 0) return quote;
+  }
+  return text.length;
+}
+
+/**
+ * Reads the first JSON value of a text exactly: integers beyond 2^53 become `bigint`. What follows the value is ignored,
+ * as the Go implementation does. Native speed where no long number occurs. Own code because Node 20's JSON.parse cannot
+ * hand out a number's digits, and the libraries that can are several times slower or corrupt other values.
+ * @throws SnapferryError `PROTOCOL_VIOLATION` with the offset, or `LIMIT_EXCEEDED` for nesting beyond `depthMax`
+ */
+export function parseJSON(text: string, depthMax: number): JSONValue {
+  checkDepth(text, depthMax);
+  if (!/\d{16}/.test(text)) {
+    try {
+      return JSON.parse(text) as JSONValue;
+    } catch {
+      // Perhaps something follows the value; the exact parser decides, and knows the offset of a real error.
+    }
+  }
+  return new ExactParser(text).first();
+}
+
+const space = /[ \t\n\r]*/y;
+const number = /-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?/y;
+
+class ExactParser {
+  readonly #text: string;
+  #at = 0;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  first(): JSONValue {
+    this.#skipSpace();
+    return this.#value();
+  }
+
+  #value(): JSONValue {
+    switch (this.#text[this.#at]) {
+      case '{':
+        return this.#object();
+      case '[':
+        return this.#array();
+      case '"':
+        return this.#string();
+      case 't':
+        return this.#word('true', true);
+      case 'f':
+        return this.#word('false', false);
+      case 'n':
+        return this.#word('null', null);
+      default:
+        return this.#number();
+    }
+  }
+
+  #object(): JSONValue {
+    // No prototype: a field named __proto__ is then a field like any other.
+    const object = Object.create(null) as { [name: string]: JSONValue };
+    this.#items('}', () => {
+      if (this.#text[this.#at] !== '"') this.#fail('expected a field name');
+      const name = this.#string();
+      this.#skipSpace();
+      if (this.#text[this.#at++] !== ':') this.#fail('expected ":"', this.#at - 1);
+      this.#skipSpace();
+      object[name] = this.#value();
+    });
+    return object;
+  }
+
+  #array(): JSONValue {
+    const array: JSONValue[] = [];
+    this.#items(']', () => array.push(this.#value()));
+    return array;
+  }
+
+  #items(close: string, item: () => void): void {
+    this.#at++;
+    this.#skipSpace();
+    if (this.#text[this.#at] === close) {
+      this.#at++;
+      return;
+    }
+    for (;;) {
+      item();
+      this.#skipSpace();
+      const separator = this.#text[this.#at++];
+      if (separator === close) return;
+      if (separator !== ',') this.#fail(`expected "," or "${close}"`, this.#at - 1);
+      this.#skipSpace();
+    }
+  }
+
+  #string(): string {
+    const end = endOfString(this.#text, this.#at + 1);
+    const literal = this.#text.slice(this.#at, end + 1);
+    try {
+      const value = JSON.parse(literal) as string;
+      this.#at = end + 1;
+      return value;
+    } catch {
+      return this.#fail('malformed string');
+    }
+  }
+
+  #word<T extends JSONValue>(word: string, value: T): T {
+    if (!this.#text.startsWith(word, this.#at)) this.#fail('unexpected text');
+    this.#at += word.length;
+    return value;
+  }
+
+  #number(): number | bigint {
+    number.lastIndex = this.#at;
+    const match = number.exec(this.#text);
+    if (match === null) return this.#fail(this.#at >= this.#text.length ? 'unexpected end' : 'unexpected character');
+    this.#at = number.lastIndex;
+    const [digits, fraction, exponent] = match;
+    const value = Number(digits);
+    if (fraction !== undefined || exponent !== undefined || Number.isSafeInteger(value)) return value;
+    return BigInt(digits);
+  }
+
+  #skipSpace(): void {
+    space.lastIndex = this.#at;
+    space.exec(this.#text);
+    this.#at = space.lastIndex;
+  }
+
+  #fail(what: string, at = this.#at): never {
+    throw new SnapferryError('PROTOCOL_VIOLATION', `malformed JSON at offset ${at}: ${what}`);
+  }
+}
+
+/** The text of a message's bytes; invalid UTF-8 becomes U+FFFD, a byte order mark stays and is then malformed. */
+export function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+}

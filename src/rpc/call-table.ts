@@ -1,0 +1,113 @@
+import type { JSONInput } from '../chunker/json-message.ts';
+import { SnapferryError } from '../errors.ts';
+import type { Fields } from './fields.ts';
+import type * as requests from './interfaces.ts';
+import { decodeVersion, encodeVersion } from './messages.ts';
+import { requestType } from './protocol.ts';
+
+/** How one request travels: its number and its body both ways. Requester and responder are both derived from this. */
+export interface Call<Request> {
+  readonly type: number;
+  encode(request: Request): JSONInput;
+  decode(body: Fields): Request;
+}
+
+function call<Request>(
+  type: number,
+  encode: (request: Request) => JSONInput,
+  decode: (body: Fields) => Request,
+): Call<Request> {
+  return { type, encode, decode };
+}
+
+function optionalText(body: Fields, name: string): string | undefined {
+  return body.has(name) ? body.text(name) : undefined;
+}
+
+const transferOptions = (body: Fields): requests.TransferRequestOptions => ({
+  resumeToken: optionalText(body, 'ResumeToken'),
+  jobId: optionalText(body, 'JobId'),
+});
+
+function policyOf(text: string): requests.InitialReplicationPolicy {
+  if (text === '' || text === 'most_recent') return 'most_recent';
+  if (text === 'all') return 'all';
+  throw new SnapferryError('INVALID_REQUEST', `InitialReplPolicy ${JSON.stringify(text)} is not known`);
+}
+
+/** Every request a handler can be asked, in the order of its number. Field order is that of the Go implementation. */
+export const calls = {
+  filesystems: call<requests.FilesystemsRequest>(
+    requestType.filesystems,
+    (request) => ({ Roots: request.roots }),
+    (body) => ({ roots: body.has('Roots') ? body.texts('Roots') : null }),
+  ),
+  filesystemVersions: call<requests.FilesystemVersionsRequest>(
+    requestType.filesystemVersions,
+    (request) => ({ Filesystem: request.filesystem }),
+    (body) => ({ filesystem: body.texts('Filesystem') }),
+  ),
+  initialTransfer: call<requests.InitialTransferRequest>(
+    requestType.initialTransfer,
+    (request) => ({
+      Filesystem: request.filesystem,
+      FilesystemVersion: encodeVersion(request.version),
+      ResumeToken: request.resumeToken,
+      JobId: request.jobId,
+    }),
+    (body) => ({
+      filesystem: body.texts('Filesystem'),
+      version: decodeVersion(body.raw('FilesystemVersion')),
+      ...transferOptions(body),
+    }),
+  ),
+  incrementalTransfer: call<requests.IncrementalTransferRequest>(
+    requestType.incrementalTransfer,
+    (request) => ({
+      Filesystem: request.filesystem,
+      From: encodeVersion(request.from),
+      To: encodeVersion(request.to),
+      ResumeToken: request.resumeToken,
+      JobId: request.jobId,
+    }),
+    (body) => ({
+      filesystem: body.texts('Filesystem'),
+      from: decodeVersion(body.raw('From')),
+      to: decodeVersion(body.raw('To')),
+      ...transferOptions(body),
+    }),
+  ),
+  transferEstimate: call<requests.TransferEstimateRequest>(
+    requestType.transferEstimate,
+    (request) => ({
+      Filesystem: request.filesystem,
+      From: request.from === null ? null : encodeVersion(request.from),
+      To: encodeVersion(request.to),
+      ResumeToken: request.resumeToken,
+    }),
+    (body) => ({
+      filesystem: body.texts('Filesystem'),
+      from: body.has('From') ? decodeVersion(body.raw('From')) : null,
+      to: decodeVersion(body.raw('To')),
+      resumeToken: optionalText(body, 'ResumeToken'),
+    }),
+  ),
+  transferCompleted: call<requests.TransferCompletedRequest>(
+    requestType.transferCompleted,
+    (request) => ({
+      Filesystem: request.filesystem,
+      Version: encodeVersion(request.version),
+      JobId: request.jobId,
+    }),
+    (body) => ({
+      filesystem: body.texts('Filesystem'),
+      version: decodeVersion(body.raw('Version')),
+      jobId: body.text('JobId'),
+    }),
+  ),
+  pullMe: call<requests.PullMeRequest>(
+    requestType.pullMe,
+    (request) => ({ Finished: false, InitialReplPolicy: request.initialReplicationPolicy }),
+    (body) => ({ initialReplicationPolicy: policyOf(body.text('InitialReplPolicy')) }),
+  ),
+} as const;

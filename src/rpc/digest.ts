@@ -1,0 +1,59 @@
+import { createHash } from 'node:crypto';
+import type { Uint8ArrayList } from 'uint8arraylist';
+import xxhash from 'xxhash-wasm';
+
+/**
+ * Digest of a stream in version 2: `xxh64` finds damage at 10 GB/s; `sha256` also withstands someone who means it, at a
+ * fifth of the speed.
+ */
+export type DigestAlgorithm = 'xxh64' | 'sha256';
+
+/** What this side offers and accepts, the preferred first. */
+export const digestAlgorithms: readonly DigestAlgorithm[] = ['xxh64', 'sha256'];
+
+/** Whether a name a peer sent is one of {@link digestAlgorithms}. */
+export function isDigestAlgorithm(name: string): name is DigestAlgorithm {
+  return digestAlgorithms.some((algorithm) => algorithm === name);
+}
+
+/** Counts and digests a stream on its way. */
+export interface StreamDigest {
+  readonly bytes: number;
+  update(bytes: Uint8Array | Uint8ArrayList): void;
+  /** Lower-case hex; call once, at the end. Empty without an algorithm. */
+  value(): string;
+}
+
+interface Hash {
+  update(bytes: Uint8Array): unknown;
+  value(): string;
+}
+
+const xxhashReady = xxhash();
+
+async function createDigest(algorithm: DigestAlgorithm | null): Promise<Hash> {
+  if (algorithm === null) return { update: () => undefined, value: () => '' };
+  if (algorithm === 'sha256') {
+    const hash = createHash('sha256');
+    return { update: (bytes) => hash.update(bytes), value: () => hash.digest('hex') };
+  }
+  const hash = (await xxhashReady).create64();
+  return { update: (bytes) => hash.update(bytes), value: () => hash.digest().toString(16).padStart(16, '0') };
+}
+
+/** A digest for one stream; with null it only counts. */
+export async function streamDigest(algorithm: DigestAlgorithm | null): Promise<StreamDigest> {
+  const hash = await createDigest(algorithm);
+  let count = 0;
+  return {
+    get bytes() {
+      return count;
+    },
+    update(bytes) {
+      count += bytes.byteLength;
+      if (bytes instanceof Uint8Array) hash.update(bytes);
+      else for (const piece of bytes) hash.update(piece);
+    },
+    value: () => hash.value(),
+  };
+}

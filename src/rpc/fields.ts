@@ -1,0 +1,116 @@
+import type { JSONValue } from '../chunker/json-message.ts';
+import { SnapferryError } from '../errors.ts';
+
+const u64Max = 2n ** 64n - 1n;
+
+/**
+ * The fields of one JSON object, read the tolerant way the Go implementation reads: names in any case, the last of
+ * repeated ones wins, unknown ones are ignored, a missing or null one has its zero value. Wrong types are refused with
+ * the name of message and field.
+ */
+export class Fields {
+  readonly #fields = new Map<string, JSONValue>();
+  readonly #what: string;
+
+  /** @param what the message's name, for errors; null reads as an object without fields */
+  constructor(value: JSONValue, what: string) {
+    this.#what = what;
+    if (value === null) return;
+    if (typeof value !== 'object' || Array.isArray(value)) this.#refuse('', 'an object', value);
+    // Simple case folding as Go does it: the long s and the Kelvin sign are an s and a k.
+    for (const name of Object.keys(value)) {
+      const field = value[name];
+      if (field !== undefined) this.#fields.set(name.toLowerCase().toUpperCase(), field);
+    }
+  }
+
+  has(name: string): boolean {
+    return this.raw(name) !== null;
+  }
+
+  raw(name: string): JSONValue {
+    return this.#fields.get(name.toUpperCase()) ?? null;
+  }
+
+  text(name: string): string {
+    const value = this.raw(name);
+    if (value === null) return '';
+    if (typeof value !== 'string') this.#refuse(name, 'a string', value);
+    return value;
+  }
+
+  flag(name: string): boolean {
+    const value = this.raw(name);
+    if (value === null) return false;
+    if (typeof value !== 'boolean') this.#refuse(name, 'true or false', value);
+    return value;
+  }
+
+  /** An integer from 0 to `max`, which must be a safe integer. */
+  integer(name: string, max: number): number {
+    const value = this.raw(name);
+    if (value === null) return 0;
+    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0 || value > max) {
+      this.#refuse(name, `an integer from 0 to ${max}`, value);
+    }
+    return value;
+  }
+
+  /** As {@link integer}, but null stays null: unknown is not zero. */
+  integerOrNull(name: string): number | null {
+    return this.has(name) ? this.integer(name, Number.MAX_SAFE_INTEGER) : null;
+  }
+
+  u64(name: string): bigint {
+    const value = this.raw(name);
+    if (value === null) return 0n;
+    const isInteger = typeof value === 'bigint' || (typeof value === 'number' && Number.isSafeInteger(value));
+    if (!isInteger || value < 0 || value > u64Max) this.#refuse(name, 'an unsigned 64-bit integer', value);
+    return BigInt(value);
+  }
+
+  list(name: string): readonly JSONValue[] {
+    return listOf(this.raw(name), `${this.#what}.${name}`);
+  }
+
+  texts(name: string): string[] {
+    return textsOf(this.raw(name), `${this.#what}.${name}`);
+  }
+
+  /** A 16-byte id: shorter ones are padded, surplus is ignored, each element is a byte. */
+  id(name: string): Uint8Array {
+    const id = new Uint8Array(16);
+    for (const [index, value] of this.list(name).entries()) {
+      const isByte = typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 255;
+      if (!isByte) this.#refuse(name, 'a list of bytes', value);
+      if (index < 16) id[index] = value;
+    }
+    return id;
+  }
+
+  #refuse(name: string, expected: string, value: JSONValue): never {
+    refuse(name === '' ? this.#what : `${this.#what}.${name}`, expected, value);
+  }
+}
+
+/** A list, or null read as an empty one. */
+export function listOf(value: JSONValue, what: string): readonly JSONValue[] {
+  if (value === null) return [];
+  if (!Array.isArray(value)) refuse(what, 'a list', value);
+  return value;
+}
+
+/** A list of strings; a null element reads as an empty string. */
+export function textsOf(value: JSONValue, what: string): string[] {
+  return listOf(value, what).map((element) => {
+    if (element === null) return '';
+    if (typeof element !== 'string') refuse(what, 'a list of strings', element);
+    return element;
+  });
+}
+
+function refuse(what: string, expected: string, value: JSONValue): never {
+  const shown =
+    typeof value === 'object' ? (Array.isArray(value) ? 'a list' : 'an object') : String(value).slice(0, 40);
+  throw new SnapferryError('PROTOCOL_VIOLATION', `${what}: expected ${expected}, got ${shown}`);
+}
