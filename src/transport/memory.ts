@@ -77,9 +77,9 @@ class Lane {
   }
 
   /** The reader takes no more; what is queued or still to be written is of no use to anybody. */
-  refuse(writeError: SnapferryError, readError: SnapferryError): void {
+  refuse(writeError: SnapferryError): void {
     this.#writeError ??= writeError;
-    if (!this.#ended || this.#bufferedBytes > 0) this.#readError ??= readError;
+    this.#ended = true;
     this.#drop();
   }
 
@@ -160,7 +160,7 @@ class MemoryEnd implements ByteStream {
     await this.end();
     if (this.#state === 'closed') return;
     this.#state = 'closed';
-    this.#incoming.refuse(this.#lost('the peer has closed the connection'), this.#lost('this side has closed it'));
+    this.#incoming.refuse(this.#lost('the peer has closed the connection'));
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,95 @@
+import type { Server, Socket } from 'node:net';
+import type { Logger } from 'pino';
+import { SnapferryError, toSnapferryError } from '../errors.ts';
+import type { ByteStream } from './byte-stream.ts';
+
+/** Who is at the other end of an accepted connection, as far as the transport knows. */
+export interface Peer {
+  /** The identity the transport vouches for (a certificate, an allow-list), or undefined if it vouches for nobody. */
+  readonly identity: string | undefined;
+  /** Where it comes from, for logs: an address and port, or the path of the socket. */
+  readonly address: string;
+}
+
+/**
+ * Takes an accepted connection. It owns the stream; if it throws or rejects, the listener aborts the stream and logs
+ * the error, and goes on accepting.
+ */
+export type OnConnection = (stream: ByteStream, peer: Peer) => void | Promise<void>;
+
+/** Something that accepts connections until it is closed. */
+export interface Listener extends AsyncDisposable {
+  /** What it listens on, for messages: `unix /run/x.sock`, `tcp 127.0.0.1:8888`. */
+  readonly description: string;
+  /** Stops accepting. Connections already handed out are their owners' and live on. Idempotent. */
+  close(): Promise<void>;
+  /** Resolves when it accepts no more; rejects if the listening socket broke. */
+  readonly closed: Promise<void>;
+}
+
+/** How a {@link serverListener} turns an accepted socket into a connection. */
+export interface ServerListenerOptions {
+  readonly description: string;
+  /** Where what happens to single connections is logged. */
+  readonly logger: Logger | undefined;
+  /**
+   * Makes the stream of an accepted socket; what it refuses, it throws, and the socket is destroyed. Undefined: the
+   * socket has been dealt with.
+   */
+  readonly accept: (socket: Socket) => Promise<{ stream: ByteStream; peer: Peer } | undefined>;
+  readonly onConnection: OnConnection;
+}
+
+/**
+ * A {@link Listener} over a server that is listening. It handles the server's events from here on; the caller has
+ * made the server with `allowHalfOpen`, without a connection listener.
+ */
+export function serverListener(server: Server, options: ServerListenerOptions): Listener {
+  const { description, logger } = options;
+  let broken: SnapferryError | undefined;
+  const closed = new Promise<void>((resolve, reject) => {
+    server.on('close', () => {
+      if (broken === undefined) resolve();
+      else reject(broken);
+    });
+  });
+  // Whoever wants to know looks at `closed`; nobody has to.
+  closed.catch(() => undefined);
+  server.on('error', (cause) => {
+    // Out of file descriptors is no reason to stop: Node goes on accepting when there are some again.
+    logger?.error({ err: cause }, `${description}: the listening socket reported an error`);
+    if (server.listening) return;
+    broken ??= new SnapferryError('CONNECTION_LOST', `${description} stopped listening: ${cause.message}`, { cause });
+  });
+  server.on('connection', (socket: Socket) => {
+    // From here until the stream is made, an error of the socket has no other listener.
+    socket.on('error', (cause) => logger?.debug({ err: cause }, `${description}: a connection broke`));
+    void serveSocket(socket, options);
+  });
+
+  let accepting = true;
+  const close = (): Promise<void> => {
+    if (accepting) {
+      accepting = false;
+      // Its callback waits for the connections too, which are not ours to wait for; what matters is done at once.
+      server.close();
+    }
+    return Promise.resolve();
+  };
+  return { description, close, closed, [Symbol.asyncDispose]: close };
+}
+
+async function serveSocket(socket: Socket, options: ServerListenerOptions): Promise<void> {
+  let stream: ByteStream | undefined;
+  try {
+    const accepted = await options.accept(socket);
+    if (accepted === undefined) return;
+    stream = accepted.stream;
+    await options.onConnection(stream, accepted.peer);
+  } catch (error) {
+    const failure = toSnapferryError(error, 'INTERNAL', `${options.description}: a connection could not be served`);
+    options.logger?.warn({ err: failure }, failure.message);
+    if (stream === undefined) socket.destroy();
+    else stream.abort(failure);
+  }
+}

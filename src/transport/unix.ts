@@ -1,0 +1,179 @@
+import { randomBytes } from 'node:crypto';
+import { chmod, link, lstat, rename, stat, unlink } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { Server } from 'node:net';
+import { dirname, resolve } from 'node:path';
+import type { Logger } from 'pino';
+import { SnapferryError } from '../errors.ts';
+import type { ByteStream } from './byte-stream.ts';
+import { connectSocket } from './connect-socket.ts';
+import type { ConnectOptions } from './connect-socket.ts';
+import { serverListener } from './listener.ts';
+import type { Listener, OnConnection } from './listener.ts';
+import { nodeByteStream } from './node-streams.ts';
+
+/** How long the path of a socket may be, in bytes: the kernel's field, less its final zero byte. */
+export const unixPathBytesMax = process.platform === 'linux' ? 107 : 103;
+
+/**
+ * Connects to the unix socket at `path`. An abort of either side looks like an orderly end to the other, for the
+ * kernel has no reset on a unix socket; the protocol notices by what is missing.
+ * @throws SnapferryError `CONNECT_FAILED`, `TIMEOUT`, `CANCELLED`
+ */
+export async function connectUnix(path: string, options: ConnectOptions = {}): Promise<ByteStream> {
+  const absolute = socketPath(path);
+  const description = `unix ${absolute}`;
+  const socket = await connectSocket(
+    { path: absolute },
+    {
+      ...options,
+      description,
+      hints: {
+        ENOENT: 'there is no such socket; is the server running?',
+        ECONNREFUSED: 'the socket is there, but nobody listens on it; is the server running?',
+        EACCES: 'the socket belongs to another user',
+      },
+    },
+  );
+  return nodeByteStream({ readable: socket, writable: socket, description });
+}
+
+/** What may be chosen about a {@link listenUnix}. */
+export interface ListenUnixOptions {
+  /** Where connections that fail are logged. */
+  readonly logger?: Logger;
+}
+
+/**
+ * Listens on a unix socket at `path`, which only its owner may connect to (mode 0600). Its directory must belong to
+ * this user or to root and be writable by nobody else. A socket that nobody listens on any more is replaced; the path
+ * is removed by the close.
+ * @throws SnapferryError `BUSY` if somebody listens there, `ACCESS_DENIED` if the directory is not private,
+ *   `INVALID_REQUEST` if the path cannot be a socket, `CONNECT_FAILED` if the system refuses
+ */
+export async function listenUnix(
+  path: string,
+  onConnection: OnConnection,
+  options: ListenUnixOptions = {},
+): Promise<Listener> {
+  const absolute = socketPath(path);
+  const description = `unix ${absolute}`;
+  await requirePrivateDirectory(dirname(absolute));
+  await removeStaleSocket(absolute);
+  const server = createServer({ allowHalfOpen: true });
+  await listenPrivately(server, absolute);
+  await chmod(absolute, 0o600);
+  return serverListener(server, {
+    description,
+    logger: options.logger,
+    onConnection,
+    accept: (socket) =>
+      Promise.resolve({
+        stream: nodeByteStream({ readable: socket, writable: socket, description }),
+        peer: { identity: undefined, address: absolute },
+      }),
+  });
+}
+
+function socketPath(path: string): string {
+  const absolute = resolve(path);
+  const bytes = Buffer.byteLength(absolute);
+  if (bytes > unixPathBytesMax) {
+    const message = `the path of a unix socket may have ${unixPathBytesMax} bytes, and ${absolute} has ${bytes}; use a shorter directory`;
+    throw new SnapferryError('INVALID_REQUEST', message);
+  }
+  if (path === '' || absolute.includes('\0')) {
+    throw new SnapferryError('INVALID_REQUEST', `${JSON.stringify(path)} cannot be the path of a unix socket`);
+  }
+  return absolute;
+}
+
+async function requirePrivateDirectory(directory: string): Promise<void> {
+  const about = await stat(directory).catch((cause: unknown) => {
+    throw new SnapferryError('CONNECT_FAILED', `cannot listen in ${directory}: ${String(cause)}`, { cause });
+  });
+  const self = process.geteuid?.();
+  if (self === undefined) return;
+  const complain = (what: string): never => {
+    throw new SnapferryError('ACCESS_DENIED', `${directory} is no safe place for a socket: ${what}`);
+  };
+  if (about.uid !== self && about.uid !== 0) complain(`it belongs to user ${about.uid}, and this is user ${self}`);
+  if ((about.mode & 0o022) !== 0) complain(`others may write to it; use a directory of mode 0700 or 0755`);
+}
+
+async function removeStaleSocket(path: string): Promise<void> {
+  const before = await lstatOrNothing(path);
+  if (before === undefined) return;
+  if (!before.isSocket()) {
+    throw new SnapferryError('INVALID_REQUEST', `${path} is in the way: it exists and is not a socket`);
+  }
+  if (await isAlive(path)) throw busy(path);
+  // Two starting processes may both have found it dead, and the faster one may listen already. Moved away first, what
+  // was taken can be looked at, and put back if it is not what was found dead.
+  const aside = `${path}.${randomBytes(3).toString('hex')}`;
+  try {
+    await rename(path, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw new SnapferryError('ACCESS_DENIED', `cannot replace the dead socket ${path}: ${String(error)}`, {
+      cause: error,
+    });
+  }
+  const moved = await lstat(aside, { bigint: true });
+  const same = moved.ino === before.ino && moved.mtimeNs === before.mtimeNs;
+  if (!same) await link(aside, path).catch(() => undefined);
+  await unlink(aside);
+  if (!same) throw busy(path);
+}
+
+async function lstatOrNothing(path: string) {
+  try {
+    return await lstat(path, { bigint: true });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new SnapferryError('CONNECT_FAILED', `cannot look at ${path}: ${String(error)}`, { cause: error });
+  }
+}
+
+async function isAlive(path: string): Promise<boolean> {
+  try {
+    const socket = await connectSocket({ path }, { description: path, timeoutMs: 2000 });
+    socket.destroy();
+    return true;
+  } catch (error) {
+    const cause = error instanceof SnapferryError ? (error.cause as NodeJS.ErrnoException | undefined) : undefined;
+    // Anything but a refusal (a full backlog, another user's socket) may well be alive, and is left alone.
+    return cause?.code !== 'ECONNREFUSED' && cause?.code !== 'ENOENT';
+  }
+}
+
+function busy(path: string): SnapferryError {
+  return new SnapferryError('BUSY', `another process listens on ${path}; stop it first, or choose another path`);
+}
+
+async function listenPrivately(server: Server, path: string): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('listening', resolve);
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      const message = `cannot listen on ${path}: ${cause.message}`;
+      reject(cause.code === 'EADDRINUSE' ? busy(path) : new SnapferryError('CONNECT_FAILED', message, { cause }));
+    });
+    withUmask(0o177, () => server.listen(path));
+  });
+  server.removeAllListeners('error');
+}
+
+/** Runs `action` with that umask, where it can be set: a worker thread may not. The socket is made within the call. */
+function withUmask(mask: number, action: () => void): void {
+  let before: number | undefined;
+  try {
+    before = process.umask(mask);
+  } catch {
+    before = undefined;
+  }
+  try {
+    action();
+  } finally {
+    if (before !== undefined) process.umask(before);
+  }
+}
