@@ -216,7 +216,8 @@ function inOrder(versions: readonly FilesystemVersion[]): FilesystemVersion[] {
 function usableVersions(source: readonly FilesystemVersion[]) {
   const ignored: IgnoredVersion[] = [];
   const chosen = new Map<bigint, FilesystemVersion>();
-  for (const version of inOrder(source)) {
+  const ordered = inOrder(source);
+  for (const version of ordered) {
     const earlier = chosen.get(version.guid);
     if (version.type !== 'snapshot' && version.type !== 'bookmark') ignored.push({ version, reason: 'type' });
     else if (version.guid === 0n) ignored.push({ version, reason: 'guid' });
@@ -224,5 +225,5 @@ function usableVersions(source: readonly FilesystemVersion[]) {
     else if (earlier.type === version.type) ignored.push({ version, reason: 'duplicate' });
     else if (isSnapshot(version)) chosen.set(version.guid, version);
   }
-  return { usable: inOrder([...chosen.values()]), ignored };
+  return { usable: ordered.filter((version) => chosen.get(version.guid) === version), ignored };
 }
