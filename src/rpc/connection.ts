@@ -90,7 +90,8 @@ export class Connection {
   }
 
   /**
-   * Reads and decodes the next message; null when the peer ended the connection in order before it.
+   * Reads and decodes the next message; null when the peer ended the connection in order before it. A message that was
+   * read but cannot be decoded leaves the connection in step; every other failure kills it.
    * @param finishMsMax how long it may take once begun
    */
   async readMessage<T>(
@@ -99,6 +100,7 @@ export class Connection {
     shape: (value: JSONValue) => T,
     finishMsMax = this.limits.requestReadMsMax,
   ): Promise<T | null> {
+    let bytes: Uint8Array | null;
     let timer: NodeJS.Timeout | undefined;
     const timedOut = (): void =>
       this.fail(new SnapferryError('TIMEOUT', `the peer took more than ${finishMsMax} ms to finish a ${what}`));
@@ -107,13 +109,13 @@ export class Connection {
       const begun = (): void => {
         timer = setTimeout(timedOut, finishMsMax);
       };
-      const bytes = await this.#chunks.message(bytesMax, what, begun);
-      return bytes === null ? null : decode(bytes, what, this.limits.jsonDepthMax, shape);
+      bytes = await this.#chunks.message(bytesMax, what, begun);
     } catch (error) {
       throw this.#readFailed(error);
     } finally {
       clearTimeout(timer);
     }
+    return bytes === null ? null : decode(bytes, what, this.limits.jsonDepthMax, shape);
   }
 
   /** Reads a stream's payload. Lists are lent until the next is asked for. The trailer is not part of it. */
@@ -134,7 +136,7 @@ export class Connection {
         await this.#stream.write(bytes);
       } catch (error) {
         // A peer that gave up may have said why: whoever is reading gets to read it before the connection is dropped.
-        throw this.failure ?? toSnapferryError(error, 'CONNECTION_LOST', `cannot write to ${this.description}`);
+        throw this.#causeOr(toSnapferryError(error, 'CONNECTION_LOST', `cannot write to ${this.description}`));
       } finally {
         this.#writesQueued--;
         this.#ticksSinceWrite = 0;
@@ -168,7 +170,6 @@ export class Connection {
 
   /** Kills the connection: the first cause stays, the stream is dropped, everything pending rejects. */
   fail(error: SnapferryError): void {
-    if (this.died.aborted || this.#closing !== null) return;
     this.#stopTimer();
     this.#died.abort(error);
     this.#stream.abort(error);
@@ -200,7 +201,12 @@ export class Connection {
   #readFailed(error: unknown): SnapferryError {
     const failure = toSnapferryError(error, 'CONNECTION_LOST', `cannot read from ${this.description}`);
     this.fail(failure);
-    return this.failure ?? failure;
+    return this.#causeOr(failure);
+  }
+
+  /** What killed the connection comes before what was noticed because of it. */
+  #causeOr(error: SnapferryError): SnapferryError {
+    return this.failure ?? error;
   }
 
   /** The peer's bytes, with a note of when somebody waits for them. */

@@ -1,0 +1,93 @@
+import { pipe } from 'it-pipe';
+import { Uint8ArrayList } from 'uint8arraylist';
+import { chunk, terminator } from '../chunker/chunk.ts';
+import { toSnapferryError, type SnapferryError } from '../errors.ts';
+import type { TransferBytes } from '../sink.ts';
+import type { Connection } from './connection.ts';
+import { streamDigest, type StreamDigest } from './digest.ts';
+import { abortError } from './incoming-stream.ts';
+import { encodeError, encodeTrailer, type Trailer } from './messages.ts';
+import { errorId } from './protocol.ts';
+
+/**
+ * Sends a stream, and in version 2 the trailer that says whether it is whole. A source that fails is told to a version-2
+ * peer in the trailer; towards version 1 there is no way but to drop the connection before the end marker, so that an
+ * unfinished stream never looks complete. The source is closed whatever happens.
+ * @param signal stops the source (cancel, disconnect, shutdown)
+ * @throws SnapferryError what made the stream incomplete, also where the peer was told
+ */
+export async function sendStream(connection: Connection, source: TransferBytes, signal: AbortSignal): Promise<void> {
+  const digest = await streamDigest(connection.version === 2 ? connection.digest : null);
+  let failure: SnapferryError | null = null;
+  try {
+    await pipe(stoppable(source, signal), measured(digest), chunk(connection.chunkBytesMax), async (chunks) => {
+      for await (const bytes of chunks) {
+        // The end marker goes out with the trailer, in one write.
+        if (bytes.byteLength > terminator.byteLength) await connection.send(bytes);
+      }
+    });
+  } catch (error) {
+    failure = connection.failure ?? toSnapferryError(error, 'SOURCE_FAILED');
+    if (connection.version === 1 || connection.failure !== null) {
+      connection.fail(failure);
+      throw failure;
+    }
+  }
+  if (connection.version === 1) {
+    await connection.send(terminator);
+    return;
+  }
+  const end = new Uint8ArrayList(terminator, connection.encode(encodeTrailer(trailerFor(connection, digest, failure))));
+  await connection.send(end);
+  if (failure !== null) throw failure;
+}
+
+function trailerFor(connection: Connection, digest: StreamDigest, failure: SnapferryError | null): Trailer {
+  const result =
+    failure === null ? { errorId: errorId.none, message: '', code: null, retryable: null } : encodeError(failure);
+  const algorithm = connection.digest;
+  return { ...result, bytes: digest.bytes, digest: algorithm === null ? null : { algorithm, value: digest.value() } };
+}
+
+function measured(digest: StreamDigest) {
+  return async function* (source: TransferBytes): AsyncGenerator<Uint8Array | Uint8ArrayList> {
+    for await (const bytes of source) {
+      digest.update(bytes);
+      yield bytes;
+    }
+  };
+}
+
+/** The source until `signal` fires: a source that hangs must not hang the connection. */
+async function* stoppable(source: TransferBytes, signal: AbortSignal): AsyncGenerator<Uint8Array | Uint8ArrayList> {
+  const iterator = source[Symbol.asyncIterator]();
+  let isOver = false;
+  try {
+    for (;;) {
+      const next = await orAborted(() => iterator.next(), signal);
+      if (next.done === true) {
+        isOver = true;
+        return;
+      }
+      yield next.value;
+    }
+  } finally {
+    // Not awaited: a generator that hangs in next() would answer never.
+    if (!isOver) void Promise.resolve(iterator.return?.()).catch(() => undefined);
+  }
+}
+
+/** Runs `start` and waits for it no longer than until `signal` fires. */
+export function orAborted<T>(start: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const onAbort = (): void => reject(abortError(signal, 'the request'));
+    if (signal.aborted) {
+      onAbort();
+      return;
+    }
+    signal.addEventListener('abort', onAbort, { once: true });
+    start()
+      .then(resolve, reject)
+      .finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}

@@ -1,0 +1,112 @@
+import type { SnapferryError } from '../errors.ts';
+import { abortError } from './incoming-stream.ts';
+
+/** A place in the order of answers. */
+export interface Turn {
+  /** Resolves when every answer before this one has been read. */
+  readonly ready: Promise<void>;
+  /** Lets the next one read. Idempotent. */
+  readonly release: () => void;
+}
+
+/** Who wants a turn. */
+export interface TurnRequest {
+  /** Nothing may be written behind it until it is released. */
+  readonly exclusive: boolean;
+  /** Writes the request. Called at the very moment the turn is taken, so that writes and turns have one order. */
+  readonly begin: () => void;
+  /** Aborted with the cause when the connection dies: whoever waits is rejected with it. */
+  readonly died: AbortSignal;
+  readonly signal: AbortSignal | undefined;
+  /** For messages. */
+  readonly doing: string;
+}
+
+interface Waiter {
+  readonly request: TurnRequest;
+  readonly admit: (turn: Turn) => void;
+}
+
+/**
+ * Orders the requests of one side: answers are read in the order in which requests were written, at most `aheadMax` are
+ * under way, and nothing is written behind an exclusive one (a transfer, a PullMe, a Close) until it is over.
+ */
+export class TurnQueue {
+  readonly #aheadMax: number;
+  #last: Promise<void> = Promise.resolve();
+  #underWay = 0;
+  #isExclusive = false;
+  #waiting: Waiter[] = [];
+
+  constructor(aheadMax: number) {
+    this.#aheadMax = aheadMax;
+  }
+
+  /**
+   * Waits until the request may be written, and has it written. Those who wait are let in in the order they came.
+   * @throws SnapferryError `CANCELLED`, or what killed the connection; nothing was written then
+   */
+  async enter(request: TurnRequest): Promise<Turn> {
+    if (request.died.aborted) throw request.died.reason as SnapferryError;
+    if (request.signal?.aborted === true) throw abortError(request.signal, request.doing);
+    return this.#isFull() || this.#waiting.length > 0 ? this.#wait(request) : this.#take(request);
+  }
+
+  #isFull(): boolean {
+    return this.#isExclusive || this.#underWay >= this.#aheadMax;
+  }
+
+  #take(request: TurnRequest): Turn {
+    this.#underWay++;
+    this.#isExclusive = request.exclusive;
+    const ready = this.#last;
+    let isReleased = false;
+    let resolveLast: () => void = () => undefined;
+    this.#last = new Promise((resolve) => (resolveLast = resolve));
+    const release = (): void => {
+      if (isReleased) return;
+      isReleased = true;
+      resolveLast();
+      this.#underWay--;
+      if (request.exclusive) this.#isExclusive = false;
+      this.#admit();
+    };
+    request.begin();
+    return { ready, release };
+  }
+
+  #admit(): void {
+    while (!this.#isFull()) {
+      const waiter = this.#waiting.shift();
+      if (waiter === undefined) return;
+      waiter.admit(this.#take(waiter.request));
+    }
+  }
+
+  #wait(request: TurnRequest): Promise<Turn> {
+    const { died, signal, doing } = request;
+    return new Promise((resolve, reject) => {
+      const onDeath = (): void => giveUp(died.reason as SnapferryError);
+      const onAbort = (): void => giveUp(abortError(signal, doing));
+      const stopListening = (): void => {
+        died.removeEventListener('abort', onDeath);
+        signal?.removeEventListener('abort', onAbort);
+      };
+      const waiter: Waiter = {
+        request,
+        admit: (turn) => {
+          stopListening();
+          resolve(turn);
+        },
+      };
+      const giveUp = (error: SnapferryError): void => {
+        stopListening();
+        this.#waiting = this.#waiting.filter((other) => other !== waiter);
+        reject(error);
+      };
+      died.addEventListener('abort', onDeath, { once: true });
+      signal?.addEventListener('abort', onAbort, { once: true });
+      this.#waiting.push(waiter);
+    });
+  }
+}
