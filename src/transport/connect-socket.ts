@@ -25,7 +25,7 @@ export interface AwaitSocketOptions extends ConnectOptions {
  * @throws SnapferryError `CONNECT_FAILED`, `TIMEOUT`, or `CANCELLED` when the signal fired
  */
 export async function connectSocket(opts: NetConnectOpts, options: AwaitSocketOptions): Promise<Socket> {
-  options.signal?.throwIfAborted();
+  if (options.signal?.aborted === true) throw cancelled(options);
   const socket = connect({ ...opts, allowHalfOpen: true });
   await socketReady(socket, 'connect', options);
   return socket;
@@ -65,6 +65,11 @@ export async function socketReady(socket: Socket, event: string, options: AwaitS
   } finally {
     release();
   }
+}
+
+function cancelled(options: AwaitSocketOptions): SnapferryError {
+  const message = `connecting to ${options.description} was cancelled`;
+  return new SnapferryError('CANCELLED', message, { cause: options.signal?.reason });
 }
 
 function connectFailed(cause: NodeJS.ErrnoException, options: AwaitSocketOptions): SnapferryError {

@@ -46,20 +46,16 @@ export interface ServerListenerOptions {
  */
 export function serverListener(server: Server, options: ServerListenerOptions): Listener {
   const { description, logger } = options;
-  let broken: SnapferryError | undefined;
-  const closed = new Promise<void>((resolve, reject) => {
-    server.on('close', () => {
-      if (broken === undefined) resolve();
-      else reject(broken);
-    });
-  });
+  let settle: { resolve: () => void; reject: (error: SnapferryError) => void } | undefined;
+  const closed = new Promise<void>((resolve, reject) => (settle = { resolve, reject }));
   // Whoever wants to know looks at `closed`; nobody has to.
   closed.catch(() => undefined);
   server.on('error', (cause) => {
     // Out of file descriptors is no reason to stop: Node goes on accepting when there are some again.
     logger?.error({ err: cause }, `${description}: the listening socket reported an error`);
     if (server.listening) return;
-    broken ??= new SnapferryError('CONNECTION_LOST', `${description} stopped listening: ${cause.message}`, { cause });
+    const message = `${description} stopped listening: ${cause.message}`;
+    settle?.reject(new SnapferryError('CONNECTION_LOST', message, { cause }));
   });
   server.on('connection', (socket: Socket) => {
     // From here until the stream is made, an error of the socket has no other listener.
@@ -67,13 +63,10 @@ export function serverListener(server: Server, options: ServerListenerOptions): 
     void serveSocket(socket, options);
   });
 
-  let accepting = true;
   const close = (): Promise<void> => {
-    if (accepting) {
-      accepting = false;
-      // Its callback waits for the connections too, which are not ours to wait for; what matters is done at once.
-      server.close();
-    }
+    // Node's own 'close' waits for the connections too, which are not ours to wait for; accepting ends here.
+    if (server.listening) server.close();
+    settle?.resolve();
     return Promise.resolve();
   };
   return { description, close, closed, [Symbol.asyncDispose]: close };
