@@ -1,4 +1,5 @@
 import { randomFillSync } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import type { JSONInput, JSONValue } from '../chunker/json-message.ts';
 import type { DatasetPath, FilesystemVersion } from '../dataset.ts';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
@@ -54,6 +55,9 @@ export class Requester implements api.RPCRequester {
     this.#connection = connection;
     this.#serveInverted = serveInverted;
     this.#turns = new TurnQueue(connection.limits.pipelinedRequestsMax);
+    const onDeath = (): void => this.#turns.fail(connection.died.reason as SnapferryError);
+    if (connection.died.aborted) onDeath();
+    else connection.died.addEventListener('abort', onDeath, { once: true });
   }
 
   get protocolVersion(): 1 | 2 {
@@ -195,11 +199,12 @@ export class Requester implements api.RPCRequester {
     mode: { exclusive: boolean; keepTurn?: boolean; discard?: (answer: T) => void },
   ): Promise<T> {
     const doing = requestName(type);
+    // Many calls may share one signal; their listeners go when they are over, so their number is no leak.
+    if (options.signal !== undefined) setMaxListeners(0, options.signal);
     const id = randomFillSync(new Uint8Array(16));
     const turn = await this.#turns.enter({
       exclusive: mode.exclusive,
       begin: () => this.#write(type, id, body),
-      died: this.#connection.died,
       signal: options.signal,
       doing,
     });

@@ -15,8 +15,6 @@ export interface TurnRequest {
   readonly exclusive: boolean;
   /** Writes the request. Called at the very moment the turn is taken, so that writes and turns have one order. */
   readonly begin: () => void;
-  /** Aborted with the cause when the connection dies: whoever waits is rejected with it. */
-  readonly died: AbortSignal;
   readonly signal: AbortSignal | undefined;
   /** For messages. */
   readonly doing: string;
@@ -25,6 +23,7 @@ export interface TurnRequest {
 interface Waiter {
   readonly request: TurnRequest;
   readonly admit: (turn: Turn) => void;
+  readonly reject: (error: SnapferryError) => void;
 }
 
 /**
@@ -37,6 +36,7 @@ export class TurnQueue {
   #underWay = 0;
   #isExclusive = false;
   #waiting: Waiter[] = [];
+  #failure: SnapferryError | null = null;
 
   constructor(aheadMax: number) {
     this.#aheadMax = aheadMax;
@@ -47,9 +47,15 @@ export class TurnQueue {
    * @throws SnapferryError `CANCELLED`, or what killed the connection; nothing was written then
    */
   async enter(request: TurnRequest): Promise<Turn> {
-    if (request.died.aborted) throw request.died.reason as SnapferryError;
+    if (this.#failure !== null) throw this.#failure;
     if (request.signal?.aborted === true) throw abortError(request.signal, request.doing);
     return this.#isFull() || this.#waiting.length > 0 ? this.#wait(request) : this.#take(request);
+  }
+
+  /** The connection is dead: whoever waits or comes later is rejected with its cause. */
+  fail(failure: SnapferryError): void {
+    this.#failure = failure;
+    for (const waiter of this.#waiting.splice(0)) waiter.reject(failure);
   }
 
   #isFull(): boolean {
@@ -84,27 +90,24 @@ export class TurnQueue {
   }
 
   #wait(request: TurnRequest): Promise<Turn> {
-    const { died, signal, doing } = request;
+    const { signal, doing } = request;
     return new Promise((resolve, reject) => {
-      const onDeath = (): void => giveUp(died.reason as SnapferryError);
-      const onAbort = (): void => giveUp(abortError(signal, doing));
-      const stopListening = (): void => {
-        died.removeEventListener('abort', onDeath);
-        signal?.removeEventListener('abort', onAbort);
+      const onAbort = (): void => {
+        this.#waiting = this.#waiting.filter((other) => other !== waiter);
+        reject(abortError(signal, doing));
       };
+      const stopListening = (): void => signal?.removeEventListener('abort', onAbort);
       const waiter: Waiter = {
         request,
         admit: (turn) => {
           stopListening();
           resolve(turn);
         },
+        reject: (error) => {
+          stopListening();
+          reject(error);
+        },
       };
-      const giveUp = (error: SnapferryError): void => {
-        stopListening();
-        this.#waiting = this.#waiting.filter((other) => other !== waiter);
-        reject(error);
-      };
-      died.addEventListener('abort', onDeath, { once: true });
       signal?.addEventListener('abort', onAbort, { once: true });
       this.#waiting.push(waiter);
     });
