@@ -1,0 +1,130 @@
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SnapferryError } from '../../errors.ts';
+import { spawnCommand, type RunningCommand } from '../run-command.ts';
+
+/** A lock that is held. */
+export interface Lock extends AsyncDisposable {
+  /** False once it was released or lost (somebody killed the process that holds it for us). */
+  readonly isHeld: boolean;
+  /** Idempotent. */
+  release(): Promise<void>;
+}
+
+const pollMs = 50;
+const deadOwnerMsMax = 2000;
+const ownerBytesMax = 1024;
+const handshake = Buffer.from('locked\n');
+
+/**
+ * Takes the exclusive lock on a file, which is created if need be and stays. The kernel's own lock, held by `flock`
+ * with one of our pipes as its lifeline: it ends with us, however we end, also in containers that cannot see each
+ * other's processes, and nobody ever has to judge whether an owner is still alive.
+ * @param options.waitMs how long to wait for another owner; 0 by default
+ * @throws SnapferryError `BUSY` naming the owner and since when; `INTERNAL` when locking does not work here
+ */
+export async function acquireLock(
+  path: string,
+  options: { readonly what: string; readonly waitMs?: number; readonly signal?: AbortSignal | undefined },
+): Promise<Lock> {
+  const started = Date.now();
+  for (;;) {
+    options.signal?.throwIfAborted();
+    const lock = await tryLock(path);
+    if (lock !== null) return lock;
+    const owner = await readOwner(path);
+    const waitedMs = Date.now() - started;
+    // The holder of a process killed a moment ago notices within milliseconds.
+    const patienceMs = owner.isGone ? Math.max(deadOwnerMsMax, options.waitMs ?? 0) : (options.waitMs ?? 0);
+    if (waitedMs >= patienceMs) {
+      throw new SnapferryError('BUSY', `${options.what} is in use by ${owner.text}; try again when it is done`);
+    }
+    await sleep(pollMs, undefined, options.signal === undefined ? {} : { signal: options.signal });
+  }
+}
+
+async function tryLock(path: string): Promise<Lock | null> {
+  const file = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+  try {
+    const command = spawnCommand({ argv: ['flock', '--nonblock', path, 'cat'], code: 'INTERNAL' });
+    // `cat` runs only once the lock is ours, so its echo says so.
+    const [echo] = await Promise.all([firstPiece(command), command.write(handshake).catch(() => undefined)]);
+    if (echo === null) return await explainRefusal(command);
+    const owner = JSON.stringify({ pid: process.pid, since: new Date().toISOString() });
+    await file.truncate(0);
+    await file.write(`${owner}\n`, 0);
+    return heldLock(command, path);
+  } finally {
+    await file.close();
+  }
+}
+
+async function firstPiece(command: RunningCommand): Promise<Uint8Array | null> {
+  for await (const piece of command.stdout) return piece;
+  return null;
+}
+
+/** `flock` exits with 1 and in silence when another holds the lock; whatever else it says is a failure. */
+async function explainRefusal(command: RunningCommand): Promise<null> {
+  try {
+    await command.finished;
+  } catch (error) {
+    if (error instanceof SnapferryError && error.message.endsWith('exited with status 1')) return null;
+    throw error;
+  }
+  return null;
+}
+
+function heldLock(command: RunningCommand, path: string): Lock {
+  let isHeld = true;
+  command.finished.then(
+    () => (isHeld = false),
+    () => (isHeld = false),
+  );
+  const release = async (): Promise<void> => {
+    if (!isHeld) return;
+    isHeld = false;
+    await clearOwner(path);
+    await command.endInput();
+    await command.finished.catch(() => undefined);
+  };
+  return {
+    get isHeld() {
+      return isHeld;
+    },
+    release,
+    [Symbol.asyncDispose]: release,
+  };
+}
+
+async function clearOwner(path: string): Promise<void> {
+  try {
+    const file = await open(path, 'r+');
+    await file.truncate(0).finally(() => file.close());
+  } catch {
+    // The store was removed under us; what is left of the lock goes with the process that holds it.
+  }
+}
+
+async function readOwner(path: string): Promise<{ text: string; isGone: boolean }> {
+  const unknown = { text: 'another process', isGone: true };
+  try {
+    const file = await open(path, 'r');
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(ownerBytesMax)).finally(() => file.close());
+    const owner = JSON.parse(buffer.toString('utf8', 0, bytesRead)) as { pid?: unknown; since?: unknown };
+    if (typeof owner.pid !== 'number' || typeof owner.since !== 'string') return unknown;
+    return { text: `process ${owner.pid} since ${owner.since}`, isGone: !exists(owner.pid) };
+  } catch {
+    return unknown;
+  }
+}
+
+function exists(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
