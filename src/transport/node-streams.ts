@@ -27,7 +27,7 @@ export interface NodeByteStreamOptions {
    * ended and what still comes is thrown away, and after an abort; so it may be called twice. Its rejection becomes the
    * close's. `settled` resolves when all is flushed and the peer has ended. Default: waits for that, at most `lingerMs`.
    */
-  readonly release?: (settled: Promise<void>) => Promise<void>;
+  readonly release?: (settled: Promise<void>, receivedBytes: number) => Promise<void>;
   /** Called by an abort before the two streams are destroyed: resets a socket, kills a child. */
   readonly onAbort?: () => void;
   /** Where incoming bytes come from if not from `readable`'s `data` events; `readable` still tells end and errors. */
@@ -127,7 +127,7 @@ class NodeByteStream implements ByteStream {
     this.#options.onAbort?.();
     this.#destroy();
     // What belongs to the connection is released even if nobody calls close().
-    void this.#options.release?.(Promise.resolve()).catch(ignore);
+    void this.#release(Promise.resolve())?.catch(ignore);
   }
 
   close(): Promise<void> {
@@ -162,19 +162,24 @@ class NodeByteStream implements ByteStream {
       failure ??= this.#failure ?? (await flushed);
     }
     await this.#destroyed;
-    if (this.#hasAborted()) await this.#options.release?.(Promise.resolve()).catch(ignore);
+    if (this.#hasAborted()) await this.#release(Promise.resolve())?.catch(ignore);
     else if (failure !== undefined) throw failure;
   }
 
   async #linger(settled: Promise<void>): Promise<SnapferryError | undefined> {
-    if (this.#options.release !== undefined) {
-      return this.#options.release(settled).then(
+    const released = this.#release(settled);
+    if (released !== undefined) {
+      return released.then(
         () => undefined,
         (error: unknown) => toSnapferryError(error, 'CONNECTION_LOST', this.description),
       );
     }
     await atMost(this.#options.lingerMs ?? lingerMsDefault, settled);
     return this.#writable.writableLength > 0 ? this.#lost('the peer did not read all that was sent') : undefined;
+  }
+
+  #release(settled: Promise<void>): Promise<void> | undefined {
+    return this.#options.release?.(settled, this.#incoming.receivedBytes);
   }
 
   // A method, because an abort may come while a close waits, and the compiler would take the field as unchanged.
