@@ -40,6 +40,9 @@ beforeAll(async () => {
     `#!/bin/sh\nwhile [ "$1" != "--" ]; do shift; done\nshift 2\necho $$ > '${work}/server.pid'\nexec sh -c "exec $*"\n`,
     { mode: 0o755 },
   );
+  writeFileSync(join(work, 'bin', 'snapferry'), `#!/bin/sh\nexec '${process.execPath}' '${program}' "$@"\n`, {
+    mode: 0o755,
+  });
 });
 
 afterAll(() => rmSync(work, { recursive: true, force: true }));
@@ -71,14 +74,10 @@ interface Run {
 
 function pull(): Run {
   rmSync(join(work, 'server.pid'), { force: true });
-  const child = spawn(
-    process.execPath,
-    [program, 'pull', '--remote-program', `${process.execPath} ${program}`, `localhost:${source}`, target],
-    {
-      env: { ...process.env, PATH: `${join(work, 'bin')}:${process.env['PATH'] ?? ''}` },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    },
-  );
+  const child = spawn(process.execPath, [program, 'pull', `localhost:${source}`, target], {
+    env: { ...process.env, PATH: `${join(work, 'bin')}:${process.env['PATH'] ?? ''}` },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   let text = '';
   child.stderr!.setEncoding('utf8').on('data', (piece: string) => (text += piece));
   const exit = once(child, 'exit').then(([code]) => code as number | null);
