@@ -19,6 +19,8 @@ export interface CommandOptions {
   readonly stdin?: AsyncIterable<CommandBytes> | Uint8Array | undefined;
   /** Bound of what {@link runCommand} collects, in bytes. Default 64 MiB. */
   readonly stdoutBytesMax?: number | undefined;
+  /** Whether an exit status other than 0 is none the less success, judged with the command's stderr. Default: never. */
+  readonly acceptsStatus?: ((status: number, stderr: string) => boolean) | undefined;
   /** Code of the error when the command fails. Default `SOURCE_FAILED`. */
   readonly code?: ErrorCode | undefined;
 }
@@ -33,8 +35,9 @@ export interface RunningCommand {
   /** Ends the input. A command that no longer listens is not an error here; `finished` has its verdict. */
   endInput(): Promise<void>;
   /**
-   * Resolves when the command exited with status 0, with the end of its stderr. Rejects with a SnapferryError of the
-   * given code that names the command, its status and its stderr; `CANCELLED` or `TIMEOUT` if it was stopped.
+   * Resolves when the command exited with status 0 or one accepted, with the end of its stderr. Rejects with a
+   * SnapferryError of the given code that names the command, its status and its stderr; `CANCELLED` or `TIMEOUT` if it
+   * was stopped.
    */
   readonly finished: Promise<{ readonly stderr: string }>;
   /** SIGTERM to its process group, SIGKILL after two seconds; resolves once it is reaped. Idempotent, never rejects. */
@@ -206,8 +209,11 @@ async function settle(child: ChildProcess, options: CommandOptions, stopping: St
     });
     if (failure !== null) throw startFailure(failure, options);
     if (stopping.reason !== null) throw stopping.reason;
-    if (child.exitCode !== 0) throw exitFailure(child, options, stderr.text());
-    return { stderr: stderr.text() };
+    const text = stderr.text();
+    const isSuccess =
+      child.exitCode === 0 || (child.exitCode !== null && options.acceptsStatus?.(child.exitCode, text) === true);
+    if (!isSuccess) throw exitFailure(child, options, text);
+    return { stderr: text };
   } finally {
     clearTimeout(deadline);
     options.signal?.removeEventListener('abort', onAbort);
