@@ -1,0 +1,40 @@
+import { createServer, Socket } from 'node:net';
+import { once } from 'node:events';
+import { listenUnix } from '../../src/transport/unix.ts';
+import { stdio } from '../../src/transport/stdio.ts';
+import type { EndOptions } from './end-options.ts';
+import { answerRaw } from './raw-talk.ts';
+import { answerRPC } from './rpc-talk.ts';
+
+/** The program at the answering end: serves one connection as its only argument says, and exits. */
+async function main(options: EndOptions): Promise<void> {
+  if (options.carrier === 'stdio') {
+    if (options.talk === 'rpc') await answerRPC(stdio(), options);
+    else await answerRaw(process.stdin, new Socket({ fd: 1, readable: false, writable: true }), options);
+    return;
+  }
+  if (options.talk === 'rpc') await listenRPC(options);
+  else await listenRaw(options);
+}
+
+async function listenRPC(options: EndOptions): Promise<void> {
+  let serve: (served: Promise<void>) => void;
+  const served = new Promise<void>((resolve) => (serve = resolve));
+  const listener = await listenUnix(options.socketPath, (stream) => serve(answerRPC(stream, options)));
+  process.stdout.write('ready\n');
+  await served;
+  await listener.close();
+}
+
+async function listenRaw(options: EndOptions): Promise<void> {
+  const server = createServer();
+  server.listen(options.socketPath);
+  await once(server, 'listening');
+  const connection = once(server, 'connection') as Promise<[Socket]>;
+  process.stdout.write('ready\n');
+  const [socket] = await connection;
+  await answerRaw(socket, socket, options);
+  server.close();
+}
+
+await main(JSON.parse(process.argv[2] ?? '') as EndOptions);
