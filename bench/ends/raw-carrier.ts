@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
+import type { Readable, Writable } from 'node:stream';
 import type { EndOptions } from './end-options.ts';
 import type { RawCarrier } from './raw-talk.ts';
 
@@ -23,8 +24,8 @@ export async function spawnRaw(argv: readonly string[], options: EndOptions): Pr
   if (options.talk !== 'onread') {
     const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
     const gone = exited(child);
-    readEvents(child.stdout as Socket, sink);
-    return Object.assign(sink, { writable: child.stdin, close: () => closeWritable(child.stdin as Socket, gone) });
+    readEvents(child.stdout, sink);
+    return Object.assign(sink, { writable: child.stdin, close: () => closeWritable(child.stdin, gone) });
   }
   // Node offers no static buffer for a child's output, but a child can be given one end of a socket that has one.
   const server = createServer();
@@ -38,10 +39,10 @@ export async function spawnRaw(argv: readonly string[], options: EndOptions): Pr
   const gone = exited(child);
   childOutput.destroy();
   const close = async (): Promise<void> => {
-    await closeWritable(child.stdin as Socket, gone);
+    await closeWritable(child.stdin, gone);
     output.destroy();
   };
-  return Object.assign(sink, { writable: child.stdin as Socket, close });
+  return Object.assign(sink, { writable: child.stdin, close });
 }
 
 /** Resolves when a child has exited with success; rejects otherwise. */
@@ -74,13 +75,13 @@ async function connectReading(path: string, isStatic: boolean, sink: Sink): Prom
   return socket;
 }
 
-function readEvents(socket: Socket, sink: Sink, isStatic = false): void {
-  if (!isStatic) socket.on('data', (bytes: Buffer) => sink.onBytes(bytes));
-  socket.on('error', () => sink.onEnd());
-  socket.on('close', () => sink.onEnd());
+function readEvents(readable: Readable, sink: Sink, isStatic = false): void {
+  if (!isStatic) readable.on('data', (bytes: Buffer) => sink.onBytes(bytes));
+  readable.on('error', () => sink.onEnd());
+  readable.on('close', () => sink.onEnd());
 }
 
-async function closeWritable(writable: Socket, gone: Promise<void>): Promise<void> {
+async function closeWritable(writable: Writable, gone: Promise<void>): Promise<void> {
   writable.end();
   await gone;
 }

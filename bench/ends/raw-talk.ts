@@ -38,7 +38,7 @@ export interface RawCarrier {
 
 /** Asks with as little as possible between the carrier and the counter. */
 export async function askRaw(carrier: RawCarrier, options: EndOptions): Promise<AskingTalk> {
-  const { create64 } = await xxhash();
+  const hasher = await xxhash();
   let fail: (error: Error) => void = () => undefined;
   carrier.onEnd = () => fail(new Error('the other end is gone'));
   const asking = <T>(command: Command, start: (resolve: (value: T) => void) => (bytes: Buffer) => void): Promise<T> =>
@@ -51,12 +51,12 @@ export async function askRaw(carrier: RawCarrier, options: EndOptions): Promise<
     asking<unknown>(command, (resolve) => lineSplitter((line) => resolve(JSON.parse(line))));
   return {
     async transfer(bytes) {
-      const hash = options.digest ? create64() : null;
+      const hash = options.digest ? hasher.create64() : null;
       let received = 0;
-      await asking<void>({ ask: 'bytes', bytes }, (resolve) => (piece) => {
+      await asking<undefined>({ ask: 'bytes', bytes }, (resolve) => (piece) => {
         hash?.update(piece);
         received += piece.byteLength;
-        if (received >= bytes) resolve();
+        if (received >= bytes) resolve(undefined);
       });
       hash?.digest();
       requireBytes(received, bytes);
@@ -72,10 +72,10 @@ export async function askRaw(carrier: RawCarrier, options: EndOptions): Promise<
 
 /** Answers {@link askRaw} until the other end has ended its direction. */
 export async function answerRaw(readable: Readable, writable: Writable, options: EndOptions): Promise<void> {
-  const { create64 } = await xxhash();
+  const hasher = await xxhash();
   const block = Buffer.alloc(options.blockBytes, 0x5a);
   const sendBytes = (bytes: number): void => {
-    const hash = options.digest ? create64() : null;
+    const hash = options.digest ? hasher.create64() : null;
     let left = bytes;
     const more = (): void => {
       while (left > 0) {

@@ -1,0 +1,29 @@
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import type { Settings } from './question.ts';
+
+/**
+ * Runs a compiled program of this bench with one JSON argument and resolves with the JSON value it prints. Its standard
+ * error is ours.
+ */
+export async function runProgram(
+  settings: Settings,
+  program: string,
+  argument: object,
+  nodeArguments: readonly string[] = [],
+): Promise<unknown> {
+  const path = join(settings.programFolder, 'bench', program);
+  const argv = [...nodeArguments, path, JSON.stringify(argument)];
+  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const output: Buffer[] = [];
+  child.stdout.on('data', (piece: Buffer) => output.push(piece));
+  await new Promise<void>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code, signal) => {
+      if (code === 0) resolve();
+      else
+        reject(new Error(`${program} ended with ${signal ?? String(code)}; it was asked ${JSON.stringify(argument)}`));
+    });
+  });
+  return JSON.parse(Buffer.concat(output).toString());
+}
