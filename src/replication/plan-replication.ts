@@ -3,6 +3,7 @@ import { checkDatasetPath, checkVersionName, formatDatasetPath } from '../datase
 import type { DatasetPath } from '../dataset.ts';
 import { SnapferryError } from '../errors.ts';
 import { failureOf } from './failure.ts';
+import { linkedSignal } from './linked-signal.ts';
 import { planFilesystem } from './plan.ts';
 import type { FilesystemPlan, Step } from './plan.ts';
 import type { PlanReplicationOptions, PlannedFilesystem, ReplicationPlan } from './replication.ts';
@@ -22,10 +23,15 @@ export type OnRetry = (filesystem: DatasetPath | null, error: SnapferryError) =>
  * stop the others; rejects with a SnapferryError only when the datasets cannot be listed.
  */
 export async function planReplication(options: PlanReplicationOptions): Promise<ReplicationPlan> {
-  return planWith(options, () => {});
+  const { signal, unlink } = linkedSignal(options.signal);
+  try {
+    return await planWith({ ...options, signal }, () => {});
+  } finally {
+    unlink();
+  }
 }
 
-/** {@link planReplication} with news of retries: the part it shares with a run. */
+/** {@link planReplication} with news of retries: the part it shares with a run. `signal` must be a linked one. */
 export async function planWith(options: PlanReplicationOptions, onRetry: OnRetry): Promise<ReplicationPlan> {
   const { client, signal } = options;
   const listing = await retrying(() => client.filesystems({ roots: options.roots ?? null }, callOptions(signal)), {
@@ -105,6 +111,7 @@ async function planOne(
     sink: present.versions,
     policy: options.policy ?? 'most_recent',
     resume: present.resume,
+    canResume: client.protocolVersion !== 1,
   });
   for (const version of versionsNamed(plan)) checkVersionName(version.name);
   return plan;

@@ -73,6 +73,8 @@ export interface PlanRequest {
   readonly policy: InitialReplicationPolicy;
   /** What an interrupted receive left at the sink. */
   readonly resume: ResumeState | null;
+  /** False: the source cannot continue a transfer (version 1), so what is left is of no use. Default true. */
+  readonly canResume?: boolean;
 }
 
 /**
@@ -121,7 +123,7 @@ export function planFilesystem(request: PlanRequest): FilesystemPlan {
   if (sinkOnly.length > 0) {
     return { ...facts, kind: 'conflict', conflict: { kind: 'diverged', common: base, source: newer, sink: sinkOnly } };
   }
-  return { ...facts, ...stepsFrom(base, { path: newer, ...resumeOf(newer.slice(0, 1), base.guid, request.resume) }) };
+  return { ...facts, ...stepsFrom(base, { path: newer, ...resumeOf(newer.slice(0, 1), base.guid, request) }) };
 }
 
 /**
@@ -172,9 +174,9 @@ interface PathToSend {
 
 function initialPath(snapshots: readonly FilesystemVersion[], request: PlanRequest): PathToSend {
   if (request.policy === 'all') {
-    return { path: snapshots, ...resumeOf(snapshots.slice(0, 1), null, request.resume) };
+    return { path: snapshots, ...resumeOf(snapshots.slice(0, 1), null, request) };
   }
-  const resume = resumeOf(snapshots, null, request.resume);
+  const resume = resumeOf(snapshots, null, request);
   if (resume.resumeToken === null) return { path: snapshots.slice(-1), ...resume };
   const resumedIndex = snapshots.findIndex((version) => version.guid === request.resume?.toGuid);
   return { path: snapshots.slice(resumedIndex), ...resume };
@@ -184,10 +186,11 @@ function initialPath(snapshots: readonly FilesystemVersion[], request: PlanReque
 function resumeOf(
   candidates: readonly FilesystemVersion[],
   fromGuid: bigint | null,
-  resume: ResumeState | null,
+  { resume, canResume = true }: PlanRequest,
 ): Omit<PathToSend, 'path'> {
   if (resume === null) return { resumeToken: null, discardPartial: false };
-  const fits = resume.fromGuid === fromGuid && candidates.some((version) => version.guid === resume.toGuid);
+  const fits =
+    canResume && resume.fromGuid === fromGuid && candidates.some((version) => version.guid === resume.toGuid);
   return { resumeToken: fits ? resume.token : null, discardPartial: !fits };
 }
 

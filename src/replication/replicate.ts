@@ -1,6 +1,7 @@
 import pLimit from 'p-limit';
 import { createEventQueue } from './event-queue.ts';
 import { failureOf } from './failure.ts';
+import { linkedSignal } from './linked-signal.ts';
 import { planWith } from './plan-replication.ts';
 import type { Replication, ReplicateOptions } from './replication.ts';
 import { runFilesystem } from './run-filesystem.ts';
@@ -18,18 +19,21 @@ export function replicate(options: ReplicateOptions): Replication {
   const queue = createEventQueue();
   const now = options.now ?? (() => performance.now());
   const progress = createRunProgress(now);
-  const run: Run = { options, now, progress, emit: (event) => queue.push(event), lost: null };
-  const report = execute(run).then(
-    (result) => {
-      queue.end();
-      return result;
-    },
-    (error: unknown) => {
-      const failure = failureOf(error, 'replicating', options.signal);
-      queue.end(failure);
-      throw failure;
-    },
-  );
+  const { signal, unlink } = linkedSignal(options.signal);
+  const run: Run = { options: { ...options, signal }, now, progress, emit: (event) => queue.push(event), lost: null };
+  const report = execute(run)
+    .finally(unlink)
+    .then(
+      (result) => {
+        queue.end();
+        return result;
+      },
+      (error: unknown) => {
+        const failure = failureOf(error, 'replicating', options.signal);
+        queue.end(failure);
+        throw failure;
+      },
+    );
   // Whoever only iterates gets the same error there.
   report.catch(() => {});
   return { report, progress: () => progress.read(), [Symbol.asyncIterator]: () => queue.events };

@@ -107,6 +107,10 @@ async function receiveFailure(
     return other.code === 'CANCELLED' ? primary : combineFailures(primary, other, 'the target failed too');
   }
   const primary = failureOf(sinkError, doing, request.signal);
+  if (request.client.protocolVersion === 1 && !watched.isComplete()) {
+    const why = 'a version-1 sender can only be stopped in mid transfer by dropping the connection';
+    request.onConnectionLost(new SnapferryError('CONNECTION_LOST', why, { cause: primary }));
+  }
   try {
     await watched.close();
   } catch (error) {

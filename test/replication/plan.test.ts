@@ -16,15 +16,17 @@ interface Case {
   readonly policy?: InitialReplicationPolicy;
   /** `a>b`, or `>b` for an initial transfer. */
   readonly resume?: string;
+  readonly canResume?: boolean;
 }
 
-function plan({ source, sink, policy = 'most_recent', resume }: Case): FilesystemPlan {
+function plan({ source, sink, policy = 'most_recent', resume, canResume = true }: Case): FilesystemPlan {
   return planFilesystem({
     filesystem,
     source: history(source),
     sink: sink === null ? null : history(sink),
     policy,
     resume: resume === undefined ? null : resumeState(resume),
+    canResume,
   });
 }
 
@@ -116,6 +118,11 @@ describe('planFilesystem', () => {
       'a>b !discard',
     ],
     ['not an incremental one into an empty dataset', { source: '@a,1 @b,2', sink: '', resume: 'a>b' }, '>b !discard'],
+    [
+      'not if the source cannot',
+      { source: '@a,1 @b,2', sink: '@a,1', resume: 'a>b', canResume: false },
+      'a>b !discard',
+    ],
     ['useless when in sync', { source: '@a,1', sink: '@a,1', resume: 'a>b' }, '= a !discard'],
     ['kept while a person decides', { source: '@a,1', sink: '@b,1', resume: 'b>c' }, 'no_common'],
     ['kept while the source shows nothing', { source: '', sink: '', resume: '>a' }, 'empty'],
