@@ -35,6 +35,8 @@ export interface ConnectCommandOptions {
   readonly signal?: AbortSignal;
   /** Called with each line the child writes to its standard error. The last lines are kept for the error in any case. */
   readonly onStderrLine?: (line: string) => void;
+  /** What to do if the program does not exist. Default: install it, or check PATH. */
+  readonly missingHint?: string;
   /** Adds what a failure of this program usually means to its error message, or returns undefined. */
   readonly explainExit?: (exit: { readonly code: number | null; readonly stderr: string }) => string | undefined;
 }
@@ -93,7 +95,7 @@ async function started(child: Child, description: string, options: ConnectComman
 
 function missing(options: ConnectCommandOptions): string {
   const where = options.cwd === undefined ? '' : ` (or the directory ${options.cwd} does not exist)`;
-  return `there is no program ${options.argv[0]}${where}; install it, or check PATH`;
+  return `there is no program ${options.argv[0]}${where}; ${options.missingHint ?? 'install it, or check PATH'}`;
 }
 
 function commandStream(child: Child, exit: ChildExit, description: string, options: ConnectCommandOptions): ByteStream {
