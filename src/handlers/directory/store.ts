@@ -201,6 +201,17 @@ export class Store {
     }
   }
 
+  /** @throws SnapferryError `INVALID_REQUEST` unless a snapshot of that name could be made */
+  async requireFree(name: string): Promise<void> {
+    checkStoredName(name);
+    if (await this.#has(name)) {
+      throw new SnapferryError(
+        'INVALID_REQUEST',
+        `${this.directory} has a snapshot @${name} already; choose another name`,
+      );
+    }
+  }
+
   /**
    * Makes a finished tree inside {@link Store.stagingDirectory} the snapshot `name`, durably: before this returns it is
    * not there for anybody, after it is there for good, whatever happens.
@@ -212,13 +223,7 @@ export class Store {
     header: SnapshotHeader,
     entries: readonly Entry[],
   ): Promise<FilesystemVersion> {
-    checkStoredName(name);
-    if (await this.#has(name)) {
-      throw new SnapferryError(
-        'INVALID_REQUEST',
-        `${this.directory} has a snapshot @${name} already; choose another name`,
-      );
-    }
+    await this.requireFree(name);
     await syncFileSystem(stagingTree);
     await writeManifest(this.#manifests, name, header, entries);
     this.requireLock();
