@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { compilePrograms } from './compile-programs.ts';
 import { describeMachine, machineFacts } from './machine-facts.ts';
+import { summariseProfiles } from './profile-summary.ts';
 import type { Question, Settings } from './question.ts';
 import { renderResult } from './render-result.ts';
 import { requests } from './requests.ts';
@@ -22,7 +23,7 @@ in parentheses); never fails because something was slow. A real run wants an oth
   --only NAME      one question: ${questions.map(({ name }) => name).join(', ')}; may be repeated
   --rounds N       rounds counted, default 5
   --folder DIR     where sockets and trees are made, default the system's folder for temporary files
-  --profile DIR    CPU profiles of both ends into DIR; one round
+  --profile DIR    CPU profiles of both ends into DIR, and a summary of each; one round
   --json           one JSON document instead of tables
   --help
 `;
@@ -78,6 +79,7 @@ async function run(request: Request): Promise<void> {
     await compilePrograms(programFolder);
     const { quick, profileFolder } = request;
     const results = await ask(request, { quick, profileFolder, programFolder, workFolder });
+    if (profileFolder !== null && !request.json) process.stdout.write(summariseProfiles(profileFolder));
     if (request.json) process.stdout.write(`${JSON.stringify({ machine, quick, results }, null, 2)}\n`);
   } finally {
     await rm(workFolder, { recursive: true, force: true });

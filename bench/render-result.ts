@@ -36,7 +36,7 @@ function comparisonRow(comparison: ComparisonResult): string[] {
 function roundsText({ rounds, discardedRounds, quiet, foreignProcessorsMax }: ContestResult): string {
   const discarded = discardedRounds === 0 ? '' : `, ${discardedRounds} noisy ones thrown away`;
   const noise = `other programs used up to ${foreignProcessorsMax.toFixed(2)} processors`;
-  return `${rounds} rounds${discarded} · ${noise}${quiet ? '' : ': NOT A QUIET MACHINE, read with care'}`;
+  return `${rounds} ${rounds === 1 ? 'round' : 'rounds'}${discarded} · ${noise}${quiet ? '' : ': NOT A QUIET MACHINE, read with care'}`;
 }
 
 function spreadText(spread: Spread | undefined, digits: number): string {
@@ -49,6 +49,7 @@ function spreadText(spread: Spread | undefined, digits: number): string {
 function table(head: string[], rows: readonly string[][]): string {
   const made = new Table({
     head,
+    colAligns: head.map((_, index) => (index === 0 ? 'left' : 'right')),
     chars: noBorders,
     style: { head: [], border: [], 'padding-left': 1, 'padding-right': 0 },
   });
