@@ -1,4 +1,5 @@
 import type { TransferBytes } from '../../sink.ts';
+import { SnapferryError } from '../../errors.ts';
 import { truncated } from './archive-format.ts';
 
 const noBytes = new Uint8Array(0);
@@ -14,11 +15,14 @@ export class ArchiveFeed {
   #position = 0;
   #ended = false;
   #scratch: Uint8Array = new Uint8Array(4096);
+  readonly #signal: AbortSignal | undefined;
   /** Bytes handed out so far. */
   offset = 0;
 
-  constructor(bytes: TransferBytes) {
+  /** @param signal makes a method that waits for bytes throw `CANCELLED`, whatever the producer does */
+  constructor(bytes: TransferBytes, signal?: AbortSignal) {
     this.#iterator = bytes[Symbol.asyncIterator]();
+    this.#signal = signal;
   }
 
   /**
@@ -55,11 +59,10 @@ export class ArchiveFeed {
   async close(): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;
-    try {
-      await this.#iterator.return?.();
-    } catch {
-      // Whoever closes early has an error of their own to report; the producer's would only hide it.
-    }
+    // Whoever closes early has an error of their own to report; the producer's would only hide it.
+    const returned = Promise.resolve(this.#iterator.return?.()).catch(() => undefined);
+    // A generator that waits for bytes cannot be returned from before they come.
+    if (this.#signal?.aborted !== true) await returned;
   }
 
   #lend(count: number): Uint8Array {
@@ -92,18 +95,35 @@ export class ArchiveFeed {
 
   async #pull(): Promise<Uint8Array | Iterable<Uint8Array> | null> {
     try {
-      const next = await this.#iterator.next();
+      const next = await this.#next();
       if (next.done !== true) return next.value;
     } catch (error) {
       this.#release();
+      // A producer that threw is done; one that we no longer wait for must still be told.
+      this.#ended = this.#signal?.aborted !== true;
       throw error;
     }
     this.#release();
+    this.#ended = true;
     return null;
   }
 
+  #next(): Promise<IteratorResult<Uint8Array | Iterable<Uint8Array>>> {
+    const signal = this.#signal;
+    if (signal === undefined) return this.#iterator.next();
+    return new Promise((resolve, reject) => {
+      const cancel = (): void => reject(new SnapferryError('CANCELLED', 'the transfer was cancelled'));
+      if (signal.aborted) {
+        cancel();
+        return;
+      }
+      signal.addEventListener('abort', cancel, { once: true });
+      const settled = (): void => signal.removeEventListener('abort', cancel);
+      this.#iterator.next().then(resolve, reject).finally(settled);
+    });
+  }
+
   #release(): void {
-    this.#ended = true;
     this.#piece = noBytes;
     this.#position = 0;
   }

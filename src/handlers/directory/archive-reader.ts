@@ -45,8 +45,9 @@ export class ArchiveReader {
   #dataLeft = 0;
   #padding = 0;
 
-  constructor(bytes: TransferBytes) {
-    this.#feed = new ArchiveFeed(bytes);
+  /** @param signal makes whatever waits for bytes throw `CANCELLED` */
+  constructor(bytes: TransferBytes, signal?: AbortSignal) {
+    this.#feed = new ArchiveFeed(bytes, signal);
   }
 
   /**

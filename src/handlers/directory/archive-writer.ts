@@ -82,8 +82,7 @@ export class ArchiveWriter {
       await this.#append(bytes);
       return;
     }
-    await this.#flush();
-    await this.#settle();
+    await this.flush();
     await this.#write(bytes);
   }
 
@@ -96,6 +95,11 @@ export class ArchiveWriter {
   /** Writes the end of the archive and resolves once everything is taken. */
   async finish(): Promise<void> {
     await this.#pad(2 * blockBytes);
+    await this.flush();
+  }
+
+  /** Resolves once everything written so far is taken. */
+  async flush(): Promise<void> {
     await this.#flush();
     await this.#settle();
   }

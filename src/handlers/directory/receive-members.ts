@@ -1,0 +1,153 @@
+import { createHash, hash } from 'node:crypto';
+import type { Hash } from 'node:crypto';
+import { SnapferryError } from '../../errors.ts';
+import { quotePath, violation } from './archive-format.ts';
+import type { ArchiveMember, ArchiveReader } from './archive-reader.ts';
+import type { ArchiveWriter } from './archive-writer.ts';
+import type { PlannedMember } from './delta-stream.ts';
+import type { ByteString, Entry } from './entry.ts';
+import { nextTurn } from './manifest.ts';
+import { writeEntry } from './receive-extract.ts';
+
+/** How to turn the members of a stream into an archive of our own. */
+export interface MembersRequest {
+  readonly reader: ArchiveReader;
+  readonly writer: ArchiveWriter;
+  /** What the stream must hold, exactly and in this order, and what else is to be made. */
+  readonly planned: readonly PlannedMember[];
+  /** What to make of an entry: itself, something else in its place, or nothing. Contents of the latter are not read. */
+  readonly place: (entry: Entry) => Entry | null;
+  /** The mode to give it. */
+  readonly modeOf: (entry: Entry) => number;
+  readonly signal?: AbortSignal | undefined;
+  /** Called when a file is through, with its size. */
+  readonly onFile?: ((size: number) => void) | undefined;
+}
+
+/**
+ * Reads the rest of a stream to its end in order, and writes what it should be. Every member must be the next one
+ * planned; every content must have the digest that the list announced.
+ * @throws SnapferryError `PROTOCOL_VIOLATION` naming the member, `DIGEST_MISMATCH` naming the file, or whatever the
+ * bytes or the writing throw
+ */
+export async function passMembers(request: MembersRequest): Promise<void> {
+  const { reader, writer, planned, place, modeOf } = request;
+  const passed = new Map<ByteString, Entry>();
+  for (const { entry, isInStream } of planned) {
+    const member = isInStream ? await nextMember(reader, entry, passed) : null;
+    const placed = place(entry);
+    if (placed !== null) await writeEntry(writer, placed, modeOf(placed), member);
+    if (entry.type === 'symlink' || entry.type === 'fifo') passed.set(entry.path, entry);
+    if (entry.type !== 'file' || member === null) continue;
+    if (placed === null) await skipContent(reader);
+    else await passContent(request, entry, member);
+    request.onFile?.(entry.size);
+  }
+  const surplus = await reader.next();
+  if (surplus !== null) throw violation(`${quotePath(surplus.path)} is not in its list of changes`);
+}
+
+async function nextMember(
+  reader: ArchiveReader,
+  entry: Entry,
+  passed: ReadonlyMap<ByteString, Entry>,
+): Promise<ArchiveMember> {
+  const member = await reader.next();
+  if (member === null) throw violation(`it ends before ${quotePath(entry.path)}`);
+  const fault = memberFault(member, entry, passed);
+  if (fault === null) return member;
+  throw violation(`${quotePath(member.path)}, where ${quotePath(entry.path)} should be, ${fault}`);
+}
+
+function memberFault(member: ArchiveMember, entry: Entry, passed: ReadonlyMap<ByteString, Entry>): string | null {
+  // GNU tar writes the root as `./`.
+  if (member.path !== (entry.path === '' ? '.' : entry.path)) return 'is another path';
+  if (member.size !== entry.size) return `has ${member.size} bytes instead of ${entry.size}`;
+  if (member.type === entry.type) return member.target === entry.target ? null : 'points elsewhere';
+  // Names of one symlink or fifo count as several in a list of entries, but tar tells that they are one.
+  const first = member.type === 'hardlink' ? passed.get(member.target ?? '') : undefined;
+  const isSameThing = first?.type === entry.type && first.target === entry.target;
+  return isSameThing ? null : `is a ${member.type} and not a ${entry.type}`;
+}
+
+async function skipContent(reader: ArchiveReader): Promise<void> {
+  while ((await reader.data()) !== null);
+}
+
+async function passContent(request: MembersRequest, entry: Entry, member: ArchiveMember): Promise<void> {
+  const { reader, writer } = request;
+  const first = await reader.data();
+  let sha256: string;
+  if (member.segments === null && (first?.length ?? 0) === entry.size) {
+    if (first !== null) await writer.data(first);
+    sha256 = hash('sha256', first ?? new Uint8Array(0), 'hex');
+  } else {
+    const content = new ContentHash(member, request.signal);
+    for (let piece = first; piece !== null; piece = await reader.data()) {
+      // tar works on the piece while we hash it.
+      const written = writer.data(piece);
+      written.catch(() => undefined);
+      await content.data(piece);
+      await written;
+    }
+    sha256 = await content.finish();
+  }
+  await writer.endData();
+  if (sha256 === entry.sha256) return;
+  throw new SnapferryError(
+    'DIGEST_MISMATCH',
+    `the content of ${quotePath(entry.path)} is not what the sender announced: it was damaged on the way or in the ` +
+      `sender's snapshot; nothing was committed; verify the sender's snapshot`,
+  );
+}
+
+const zeros = new Uint8Array(1 << 20);
+const zerosPerTurn = 64;
+
+/** SHA-256 of a file whose holes do not travel. */
+class ContentHash {
+  readonly #hash: Hash = createHash('sha256');
+  readonly #member: ArchiveMember;
+  readonly #signal: AbortSignal | undefined;
+  #segment = -1;
+  #leftInSegment = 0;
+  #position = 0;
+
+  constructor(member: ArchiveMember, signal: AbortSignal | undefined) {
+    this.#member = member;
+    this.#signal = signal;
+    if (member.segments === null) this.#leftInSegment = member.size;
+  }
+
+  async data(piece: Uint8Array): Promise<void> {
+    for (let taken = 0; taken < piece.length;) {
+      if (this.#leftInSegment === 0) {
+        const segment = this.#member.segments?.[++this.#segment];
+        if (segment === undefined) throw violation('a sparse file has more data than its map');
+        await this.#zerosUntil(segment.offset);
+        this.#leftInSegment = segment.length;
+      }
+      const part = piece.subarray(taken, taken + this.#leftInSegment);
+      this.#hash.update(part);
+      taken += part.length;
+      this.#leftInSegment -= part.length;
+      this.#position += part.length;
+    }
+  }
+
+  async finish(): Promise<string> {
+    await this.#zerosUntil(this.#member.size);
+    return this.#hash.digest('hex');
+  }
+
+  async #zerosUntil(offset: number): Promise<void> {
+    for (let count = 1; this.#position < offset; count++) {
+      const part = zeros.subarray(0, Math.min(zeros.length, offset - this.#position));
+      this.#hash.update(part);
+      this.#position += part.length;
+      if (count % zerosPerTurn !== 0) continue;
+      await nextTurn();
+      if (this.#signal?.aborted === true) throw new SnapferryError('CANCELLED', 'the transfer was cancelled');
+    }
+  }
+}
