@@ -30,8 +30,11 @@ function foreignSeconds(): number {
   return busyMs / 1000 - own;
 }
 
-/** Node tells of this process alone; its children are in proc(5), fields 14 to 17 of stat. */
-function ownSeconds(): number | null {
+/**
+ * Seconds of processor time of this process and the children it has waited for; null where there is no /proc. Node tells
+ * of this process alone; its children are in proc(5), fields 14 to 17 of stat.
+ */
+export function ownSeconds(): number | null {
   let stat: string;
   try {
     stat = readFileSync('/proc/self/stat', 'latin1');

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { compilePrograms } from './compile-programs.ts';
+import { directory } from './directory.ts';
 import { describeMachine, machineFacts } from './machine-facts.ts';
 import { summariseProfiles } from './profile-summary.ts';
 import type { Question, Settings } from './question.ts';
@@ -12,7 +13,7 @@ import { requests } from './requests.ts';
 import { runContest, type ContestResult } from './run-contest.ts';
 import { transfer } from './transfer.ts';
 
-const questions: readonly Question[] = [transfer, requests];
+const questions: readonly Question[] = [transfer, requests, directory];
 
 const usage = `npm run bench -- [OPTION]…
 

@@ -6,7 +6,7 @@ export interface Figure {
   readonly digits: number;
 }
 
-/** What one run of a contender came to, by the names of the contest's figures. */
+/** What one run of a contender came to, by the names of the contest's figures; one it has no answer to is left out. */
 export type Sample = Readonly<Record<string, number>>;
 
 /** One way of doing the work of a contest. */

@@ -93,8 +93,9 @@ async function runRound(contest: Contest, round: number, options: ContestOptions
 }
 
 function figuresOf(contest: Contest, contender: string, rounds: readonly Round[]): Record<string, Spread> {
+  const measured = contest.figures.filter(({ name }) => rounds.every((round) => name in sampleOf(round, contender)));
   return Object.fromEntries(
-    contest.figures.map(({ name }) => [name, spread(rounds.map((round) => figureOf(round, contender, name)))]),
+    measured.map(({ name }) => [name, spread(rounds.map((round) => figureOf(round, contender, name)))]),
   );
 }
 
@@ -117,9 +118,15 @@ function compare(
 }
 
 function figureOf(round: Round, contender: string, figure: string): number {
-  const value = round.samples.get(contender)?.[figure];
+  const value = sampleOf(round, contender)[figure];
   if (value === undefined) throw new Error(`${contender} did not measure ${figure}`);
   return value;
+}
+
+function sampleOf(round: Round, contender: string): Sample {
+  const sample = round.samples.get(contender);
+  if (sample === undefined) throw new Error(`${contender} is no contender here`);
+  return sample;
 }
 
 function spread(values: readonly number[]): Spread {
