@@ -16,12 +16,12 @@ export interface MembersRequest {
   /** What the stream must hold, exactly and in this order, and what else is to be made. */
   readonly planned: readonly PlannedMember[];
   /** What to make of an entry: itself, something else in its place, or nothing. Contents of the latter are not read. */
-  readonly place: (entry: Entry) => Entry | null;
+  readonly place: (entry: Entry, member: ArchiveMember | null) => Entry | null;
   /** The mode to give it. */
   readonly modeOf: (entry: Entry) => number;
   readonly signal?: AbortSignal | undefined;
-  /** Called when a file is through, with its size. */
-  readonly onFile?: ((size: number) => void) | undefined;
+  /** Called when the content of a file that is placed is through. */
+  readonly onFile?: ((entry: Entry) => void) | undefined;
 }
 
 /**
@@ -35,13 +35,16 @@ export async function passMembers(request: MembersRequest): Promise<void> {
   const passed = new Map<ByteString, Entry>();
   for (const { entry, isInStream } of planned) {
     const member = isInStream ? await nextMember(reader, entry, passed) : null;
-    const placed = place(entry);
+    const placed = place(entry, member);
     if (placed !== null) await writeEntry(writer, placed, modeOf(placed), member);
     if (entry.type === 'symlink' || entry.type === 'fifo') passed.set(entry.path, entry);
     if (entry.type !== 'file' || member === null) continue;
-    if (placed === null) await skipContent(reader);
-    else await passContent(request, entry, member);
-    request.onFile?.(entry.size);
+    if (placed === null) {
+      await skipContent(reader);
+    } else {
+      await passContent(request, entry, member);
+      request.onFile?.(entry);
+    }
   }
   const surplus = await reader.next();
   if (surplus !== null) throw violation(`${quotePath(surplus.path)} is not in its list of changes`);

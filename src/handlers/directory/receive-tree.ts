@@ -111,11 +111,11 @@ function summary(count: { owner: number; mode: number; time: number }, complaint
   const notices: string[] = [];
   if (count.owner > 0) {
     notApplied.push('owner');
-    notices.push(`the owners of ${count.owner} files are recorded but not applied: only root may give files away`);
+    notices.push(`the owners of ${count.owner} files could not be applied: only root may give files away`);
   }
   if (count.mode > 0) {
     notApplied.push('mode');
-    notices.push(`the modes of ${count.mode} files are recorded but not applied in full without root`);
+    notices.push(`the modes of ${count.mode} files could not be applied in full without root`);
   }
   if (count.time > 0) notices.push(`the times of ${count.time} files could not be set exactly on this file system`);
   if (complaints.length > 0) {
