@@ -50,6 +50,17 @@ export class ByteReader {
     return this.#piece;
   }
 
+  /** Waits until `bytes` bytes or, at the end of the stream, fewer are available; a small number, they may be copied. */
+  async gather(bytes: number): Promise<void> {
+    while ((await this.fill()) && this.#piece.byteLength < bytes) {
+      const begun = this.#piece.slice();
+      this.#piece = nothing;
+      const isMore = await this.fill();
+      this.#piece = isMore ? Buffer.concat([begun, this.#piece]) : begun;
+      if (!isMore) return;
+    }
+  }
+
   /**
    * Exactly `bytes` bytes, copied only where they span pieces. The amount must be bounded by the caller: all of it is
    * held in memory.

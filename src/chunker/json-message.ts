@@ -1,11 +1,17 @@
 import { SnapferryError } from '../errors.ts';
 
-/** A JSON value in which integers beyond 2^53 are `bigint`, so that u64 fields survive. */
+/**
+ * A JSON value in which integers beyond 2^53 are `bigint`, so that u64 fields survive. Integers of more than
+ * {@link exactDigitsMax} digits fit no field of the protocol and are only approximate.
+ */
 export type JSONValue = null | boolean | number | bigint | string | JSONValue[] | { [name: string]: JSONValue };
 
 /** What can be written: as {@link JSONValue}, with `undefined` fields left out. */
 export type JSONInput =
   null | boolean | number | bigint | string | readonly JSONInput[] | { readonly [name: string]: JSONInput | undefined };
+
+/** A sign and the 20 digits of 2^64, with room to spare: converting millions of digits would take seconds. */
+export const exactDigitsMax = 40;
 
 const plainText = /^[ !#-%'-;=?-[\]-\u2027\u202a-\ud7ff\ue000-\uffff]*$/;
 const shortEscapes = new Map([
@@ -58,7 +64,10 @@ function isList(value: JSONInput): value is readonly JSONInput[] {
   return Array.isArray(value);
 }
 
-/** Refuses nesting beyond `depthMax` before any parser recurses into it. Brackets inside strings do not count. */
+/**
+ * Refuses nesting beyond `depthMax` before any parser recurses into it. Brackets inside strings do not count, nor does
+ * what follows the value.
+ */
 function checkDepth(text: string, depthMax: number): void {
   let depth = 0;
   for (let index = 0; index < text.length; index++) {
@@ -68,7 +77,7 @@ function checkDepth(text: string, depthMax: number): void {
     } else if (code === 0x5b || code === 0x7b) {
       if (++depth > depthMax) throw new SnapferryError('LIMIT_EXCEEDED', `JSON nested deeper than ${depthMax}`);
     } else if (code === 0x5d || code === 0x7d) {
-      depth--;
+      if (--depth <= 0) return;
     }
   }
 }
@@ -199,7 +208,7 @@ class ExactParser {
     const [digits, fraction, exponent] = match;
     const value = Number(digits);
     if (fraction !== undefined || exponent !== undefined || Number.isSafeInteger(value)) return value;
-    return BigInt(digits);
+    return digits.length > exactDigitsMax ? value : BigInt(digits);
   }
 
   #skipSpace(): void {

@@ -10,6 +10,14 @@ export interface ChunkReaderOptions {
   readonly controlBytesMax?: number;
 }
 
+/** What may be said about a message to be read. */
+export interface MessageOptions {
+  /** It must come: the end of the stream in its place is `STREAM_TRUNCATED`, too. */
+  readonly isDue?: boolean;
+  /** Called when the message has begun and is not all here yet. */
+  readonly onBegun?: () => void;
+}
+
 /**
  * Reads messages and streams from chunks (docs/PROTOCOL.md section 1). The zero-length chunk is the only end there is:
  * wherever the bytes end before it, that is `STREAM_TRUNCATED`. Nothing is ever allocated by an announced length.
@@ -29,15 +37,14 @@ export class ChunkReader {
    * The payload of the next message, or null when the stream ends in order before it begins. Lent until the next read.
    * @param bytesMax limit of the payload, checked before it is read
    * @param what names the message in errors
-   * @param onBegun called once the message's first byte is there
    * @throws SnapferryError `LIMIT_EXCEEDED`, `STREAM_TRUNCATED`
    */
-  async message(bytesMax: number, what: string, onBegun?: () => void): Promise<Uint8Array | null> {
-    let length = await this.#header(what, true);
+  async message(bytesMax: number, what: string, options: MessageOptions = {}): Promise<Uint8Array | null> {
+    let length = await this.#header(what, options.isDue !== true);
     if (length === null) return null;
-    onBegun?.();
     const whole = this.#wholeMessage(length, bytesMax);
     if (whole !== null) return whole;
+    options.onBegun?.();
     const message = new GrowingBuffer();
     while (length !== 0 && length !== null) {
       if (message.byteLength + length > bytesMax) {
