@@ -45,6 +45,8 @@ export interface SnapferryErrorOptions {
   readonly retryable?: boolean;
   /** True for an error the peer reported, rather than one noticed on this side. */
   readonly fromPeer?: boolean;
+  /** False where the code usually means a dead connection, but this one lives on: a call that took too long. */
+  readonly connectionDead?: boolean;
 }
 
 /** The one error class of this library. The message is for people; {@link SnapferryError.code} is for programs. */
@@ -55,17 +57,15 @@ export class SnapferryError extends Error {
   readonly retryable: boolean;
   /** Whether the peer reported it. */
   readonly fromPeer: boolean;
+  /** Whether the connection the error arose on is of no more use. An error reported by the peer arrived in step. */
+  readonly connectionDead: boolean;
 
   constructor(code: ErrorCode, message: string, options: SnapferryErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.retryable = options.retryable ?? codes[code].retryable;
     this.fromPeer = options.fromPeer ?? false;
-  }
-
-  /** Whether the connection the error arose on can still be used. An error reported by the peer arrived in step. */
-  get connectionDead(): boolean {
-    return codes[this.code].connectionDead && !this.fromPeer;
+    this.connectionDead = options.connectionDead ?? (codes[code].connectionDead && !this.fromPeer);
   }
 }
 

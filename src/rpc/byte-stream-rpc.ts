@@ -1,9 +1,10 @@
 import { pino } from 'pino';
+import { toSnapferryError, type SnapferryError } from '../errors.ts';
 import { heartbeatMsDefault, withLimits, type Limits } from '../limits.ts';
 import type { ByteStream } from '../transport/byte-stream.ts';
 import { Connection } from './connection.ts';
 import type { DigestAlgorithm } from './digest.ts';
-import { helloDefaults, sayHello, type HelloOptions } from './hello.ts';
+import { checkHelloOptions, helloDefaults, sayHello, type HelloOptions } from './hello.ts';
 import type { Logger, RPCHandler, RPCRequester } from './interfaces.ts';
 import { Requester } from './requester.ts';
 import { Responder } from './responder.ts';
@@ -40,13 +41,15 @@ function connectionFor(stream: ByteStream, options: ByteStreamRPCOptions): Conne
 }
 
 function helloFor(options: ByteStreamRPCOptions): HelloOptions {
-  return {
+  const hello: HelloOptions = {
     maximumVersion: options.maximumVersion ?? helloDefaults.maximumVersion,
     minimumVersion: options.minimumVersion ?? helloDefaults.minimumVersion,
     agent: options.agent ?? helloDefaults.agent,
     heartbeatMs: options.heartbeatMs ?? heartbeatMsDefault,
     digests: options.digests ?? helloDefaults.digests,
   };
+  checkHelloOptions(hello);
+  return hello;
 }
 
 /** The replication RPC over any {@link ByteStream}. */
@@ -57,13 +60,12 @@ export const ByteStreamRPC = {
    *   broke the stream; the stream is released then
    */
   async connect(stream: ByteStream, options: ByteStreamRPCOptions = {}): Promise<RPCRequester> {
+    const hello = helloFor(options);
     const connection = connectionFor(stream, options);
     try {
-      await sayHello(connection, helloFor(options));
+      await sayHello(connection, hello);
     } catch (error) {
-      stream.abort(error as Error);
-      await stream.close().catch(() => undefined);
-      throw error;
+      throw await released(connection, error);
     }
     const serveInverted = (handler: RPCHandler) =>
       new Responder(connection, { handler, clientIdentity: '', hello: null }).serveInverted();
@@ -77,14 +79,21 @@ export const ByteStreamRPC = {
    *   failed in mid-stream, which can only be told by breaking the connection
    */
   async listen(stream: ByteStream, options: ListenOptions): Promise<void> {
+    const hello = helloFor(options);
     const connection = connectionFor(stream, options);
     const { handler, clientIdentity } = options;
     try {
-      await new Responder(connection, { handler, clientIdentity, hello: helloFor(options) }).serve();
+      await new Responder(connection, { handler, clientIdentity, hello }).serve();
     } catch (error) {
-      stream.abort(error as Error);
-      await stream.close().catch(() => undefined);
-      throw error;
+      throw await released(connection, error);
     }
   },
 } as const;
+
+/** Drops the connection for an error and waits until all that belongs to it is gone. */
+async function released(connection: Connection, cause: unknown): Promise<SnapferryError> {
+  const error = toSnapferryError(cause);
+  connection.fail(error);
+  await connection.close().catch(() => undefined);
+  return error;
+}

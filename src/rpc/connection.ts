@@ -1,13 +1,14 @@
 import type { Uint8ArrayList } from 'uint8arraylist';
 import { ByteReader } from '../chunker/byte-reader.ts';
 import { encodeMessage } from '../chunker/chunk.ts';
-import { stringifyJSON, textOf, type JSONInput, type JSONValue } from '../chunker/json-message.ts';
+import { stringifyJSON, type JSONInput, type JSONValue } from '../chunker/json-message.ts';
 import { ChunkReader } from '../chunker/unchunk.ts';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
 import { heartbeatsMissedMax, version1ChunkBytes, version2ChunkBytes, type Limits } from '../limits.ts';
 import type { ByteStream } from '../transport/byte-stream.ts';
 import type { DigestAlgorithm } from './digest.ts';
 import type { Logger, Progress } from './interfaces.ts';
+import { refuseBanner } from './banner.ts';
 import { decode, decodeControl, encodeProgress } from './messages.ts';
 
 /** What a connection needs to know from its owner. */
@@ -17,9 +18,21 @@ export interface ConnectionOptions {
 }
 
 const ticksPerHeartbeat = 2;
-const bannerBytesMax = 2048;
-const bannerMsMax = 500;
+/** How long a peer to which nothing can be written any more may go on sending why, or the end of its answer. */
+const lastWordsMsMax = 2000;
 const progressMessageCharactersMax = 512;
+
+/** A message to be read. */
+export interface MessageToRead<T> {
+  /** For errors. */
+  readonly what: string;
+  readonly bytesMax: number;
+  readonly shape: (value: JSONValue) => T;
+  /** It must come, and come now: it is the rest of something that has begun. */
+  readonly isDue?: boolean;
+  /** How long it may take once begun, or once due, in ms; null for as long as the peer lives. Default 30 s. */
+  readonly finishMsMax?: number | null;
+}
 
 /**
  * One ByteStream with the framing of the protocol on it: messages and streams in and out, control chunks, heartbeats.
@@ -48,6 +61,7 @@ export class Connection {
   #ticksSinceRead = 0;
   #ticksSinceWrite = 0;
   #timer: NodeJS.Timeout | null = null;
+  #lastWordsTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | null = null;
 
   constructor(stream: ByteStream, options: ConnectionOptions) {
@@ -90,26 +104,22 @@ export class Connection {
   }
 
   /**
-   * Reads and decodes the next message; null when the peer ended the connection in order before it. A message that was
-   * read but cannot be decoded leaves the connection in step; every other failure kills it.
-   * @param finishMsMax how long it may take once begun
+   * Reads and decodes the next message; null when the peer ended the connection in order before it and it was not due. A
+   * message that was read but cannot be decoded leaves the connection in step; every other failure kills it.
    */
-  async readMessage<T>(
-    what: string,
-    bytesMax: number,
-    shape: (value: JSONValue) => T,
-    finishMsMax = this.limits.requestReadMsMax,
-  ): Promise<T | null> {
+  async readMessage<T>(message: MessageToRead<T>): Promise<T | null> {
+    const { what, bytesMax, shape, isDue = false, finishMsMax = this.limits.requestReadMsMax } = message;
     let bytes: Uint8Array | null;
     let timer: NodeJS.Timeout | undefined;
-    const timedOut = (): void =>
-      this.fail(new SnapferryError('TIMEOUT', `the peer took more than ${finishMsMax} ms to finish a ${what}`));
+    const begun = (): void => {
+      if (finishMsMax === null) return;
+      const why = `the peer took more than ${finishMsMax} ms to finish a ${what}`;
+      timer ??= setTimeout(() => this.fail(new SnapferryError('TIMEOUT', why)), finishMsMax);
+    };
     try {
-      if (this.#isFirstRead) await this.#refuseText();
-      const begun = (): void => {
-        timer = setTimeout(timedOut, finishMsMax);
-      };
-      bytes = await this.#chunks.message(bytesMax, what, begun);
+      if (this.#isFirstRead) await this.#refuseBanner();
+      if (isDue && this.#bytes.available === 0) begun();
+      bytes = await this.#chunks.message(bytesMax, what, { isDue, onBegun: begun });
     } catch (error) {
       throw this.#readFailed(error);
     } finally {
@@ -136,7 +146,7 @@ export class Connection {
         await this.#stream.write(bytes);
       } catch (error) {
         // A peer that gave up may have said why: whoever is reading gets to read it before the connection is dropped.
-        throw this.#causeOr(toSnapferryError(error, 'CONNECTION_LOST', `cannot write to ${this.description}`));
+        throw this.#writeFailed(toSnapferryError(error, 'CONNECTION_LOST', `cannot write to ${this.description}`));
       } finally {
         this.#writesQueued--;
         this.#ticksSinceWrite = 0;
@@ -170,7 +180,7 @@ export class Connection {
 
   /** Kills the connection: the first cause stays, the stream is dropped, everything pending rejects. */
   fail(error: SnapferryError): void {
-    this.#stopTimer();
+    this.#stopTimers();
     this.#died.abort(error);
     this.#stream.abort(error);
   }
@@ -182,8 +192,9 @@ export class Connection {
   }
 
   async #close(): Promise<void> {
-    this.#stopTimer();
+    this.#stopTimers();
     await this.#writes;
+    this.#stopTimers();
     if (this.failure !== null) {
       await this.#stream.close().catch(() => undefined);
       return;
@@ -192,9 +203,21 @@ export class Connection {
     await this.#stream.close();
   }
 
-  #stopTimer(): void {
+  #stopTimers(): void {
     if (this.#timer !== null) clearInterval(this.#timer);
     this.#timer = null;
+    clearTimeout(this.#lastWordsTimer);
+  }
+
+  async #refuseBanner(): Promise<void> {
+    this.#isFirstRead = false;
+    await refuseBanner(this.#bytes, this.#stream);
+  }
+
+  /** The connection is over; when a reader does not notice by itself, it is ended for it a little later. */
+  #writeFailed(error: SnapferryError): SnapferryError {
+    if (this.failure === null) this.#lastWordsTimer ??= setTimeout(() => this.fail(error), lastWordsMsMax);
+    return this.#causeOr(error);
   }
 
   /** The cause to report for a failed read; whatever it is, the connection is out of step from here on. */
@@ -243,39 +266,11 @@ export class Connection {
     if (payload.byteLength === 0) return;
     const control = decode(payload, 'control chunk', this.limits.jsonDepthMax, decodeControl);
     if (control.cancel !== null) this.onCancel?.(control.cancel);
-    if (control.progress !== null) this.onProgress?.(control.progress);
-  }
-
-  /** A login banner or "command not found" is no chunk length: says what the peer printed instead of the protocol. */
-  async #refuseText(): Promise<void> {
-    this.#isFirstRead = false;
-    if (!(await this.#bytes.fill()) || !isText(this.#bytes.peek().subarray(0, 4))) return;
-    const parts: Uint8Array[] = [];
-    let bytes = 0;
-    let cause: unknown;
-    const enough = setTimeout(() => this.#stream.abort(new Error('enough text read')), bannerMsMax);
+    if (control.progress === null) return;
     try {
-      while (bytes < bannerBytesMax && (await this.#bytes.fill())) {
-        const part = this.#bytes.take(bannerBytesMax - bytes).slice();
-        bytes += part.byteLength;
-        parts.push(part);
-      }
+      this.onProgress?.(control.progress);
     } catch (error) {
-      cause = error;
-    } finally {
-      clearTimeout(enough);
+      this.logger.warn({ err: error }, 'the receiver of progress failed');
     }
-    const text = JSON.stringify(textOf(Buffer.concat(parts)).trim());
-    const exit = cause instanceof SnapferryError && cause.code === 'CONNECT_FAILED' ? ` (${cause.message})` : '';
-    const advice = 'make sure that the login prints nothing and that the command runs snapferry';
-    throw new SnapferryError(
-      'CONNECT_FAILED',
-      `${this.description} sent text instead of the protocol: ${text}${exit}; ${advice}`,
-      { cause, retryable: false },
-    );
   }
-}
-
-function isText(bytes: Uint8Array): boolean {
-  return bytes.byteLength > 0 && bytes.every((byte) => (byte >= 0x20 && byte < 0x7f) || (byte >= 0x09 && byte <= 0x0d));
 }

@@ -1,7 +1,8 @@
 import type { JSONValue } from '../chunker/json-message.ts';
 import { SnapferryError } from '../errors.ts';
 
-const u64Max = 2n ** 64n - 1n;
+/** The largest unsigned 64-bit integer. */
+export const u64Max = 2n ** 64n - 1n;
 
 /**
  * The fields of one JSON object, read the tolerant way the Go implementation reads: names in any case, the last of

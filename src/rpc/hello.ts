@@ -1,8 +1,10 @@
+import { randomFillSync } from 'node:crypto';
 import type { JSONInput, JSONValue } from '../chunker/json-message.ts';
 import { SnapferryError } from '../errors.ts';
 import type { Connection } from './connection.ts';
 import { digestAlgorithms, isDigestAlgorithm, type DigestAlgorithm } from './digest.ts';
 import { Fields } from './fields.ts';
+import { checkAnswerId } from './answer-id.ts';
 import {
   decodeResponseHeader,
   encodeRequestHeader,
@@ -32,6 +34,15 @@ export const helloDefaults = {
   agent: 'snapferry',
   digests: digestAlgorithms,
 } as const;
+
+/** @throws RangeError for options that cannot be meant */
+export function checkHelloOptions(options: HelloOptions): void {
+  if (options.minimumVersion > options.maximumVersion) throw new RangeError('minimumVersion exceeds maximumVersion');
+  const { heartbeatMs } = options;
+  if (!Number.isSafeInteger(heartbeatMs) || heartbeatMs < 1 || heartbeatMs > heartbeatMsMax) {
+    throw new RangeError(`heartbeatMs must be an integer from 1 to ${heartbeatMsMax}`);
+  }
+}
 
 /** An hour without a sign of life is no liveness; a peer that proposes it means harm or nonsense. */
 const heartbeatMsMax = 3_600_000;
@@ -104,19 +115,29 @@ async function hello(connection: Connection, options: HelloOptions): Promise<voi
           HeartbeatMs: options.heartbeatMs,
           Digests: options.digests,
         };
-  const header = encodeRequestHeader({ type: requestType.protocolVersion, id: new Uint8Array(16) });
+  const id = randomFillSync(new Uint8Array(16));
+  const header = encodeRequestHeader({ type: requestType.protocolVersion, id });
   // If the write fails the peer may have said why; the read below tells, or fails too.
   connection.send(connection.encode(header, offer)).catch(() => undefined);
   const what = 'answer to the hello';
-  const answer = await connection.readMessage(what, connection.limits.headerBytesMax, decodeHelloAnswer);
+  const answer = await connection.readMessage({
+    what,
+    bytesMax: connection.limits.headerBytesMax,
+    shape: decodeHelloAnswer,
+  });
   if (answer === null) {
     throw new SnapferryError('CONNECTION_LOST', `${connection.description} ended without answering the hello`);
   }
+  checkAnswerId(answer.header, { id, doing: 'hello' }, 1);
   if (answer.header.errorId !== errorId.none) throw errorFromWire(answer.header, 'hello');
   if (answer.header.responseType !== responseType.ok) {
     throw new SnapferryError('PROTOCOL_VIOLATION', 'the hello was answered with something that is not OK');
   }
-  const isVersion2 = options.maximumVersion === 2 && answer.version === 2;
+  if (answer.version > options.maximumVersion) {
+    const why = `the peer chose protocol version ${answer.version}, which was not offered`;
+    throw new SnapferryError('PROTOCOL_VIOLATION', why);
+  }
+  const isVersion2 = answer.version === 2;
   if (!isVersion2 && options.minimumVersion === 2) {
     const why = `${connection.description} speaks protocol version 1 only, and at least 2 is required here`;
     throw new SnapferryError('PROTOCOL_VERSION', why);
@@ -138,26 +159,27 @@ function agreedDigest(name: string, options: HelloOptions): DigestAlgorithm | nu
   );
 }
 
-/** The responder's side of the negotiation. */
-export interface HelloDecision {
+/** The responder's side of the negotiation: an answer, or why there is none. */
+export type HelloDecision = AcceptedHello | { readonly refusal: string };
+
+/** The negotiation as the responder accepts it. */
+export interface AcceptedHello {
   /** The answer, to be sent before anything else. */
   readonly answer: JSONInput;
   /** Switches the connection; call it when the answer has been handed to the stream. */
   apply(connection: Connection): void;
 }
 
-/**
- * Decides on a peer's hello.
- * @throws SnapferryError `PROTOCOL_VERSION`
- */
+/** Decides on a peer's hello. */
 export function decideHello(hello: Hello, requestId: Uint8Array, options: HelloOptions): HelloDecision {
   if (hello.clientVersion !== protocolVersions.compatible) {
-    const why = `protocol version ${hello.clientVersion} is not spoken here; 1 is, with 2 offered in MaxVersion`;
-    throw new SnapferryError('PROTOCOL_VERSION', why);
+    return {
+      refusal: `protocol version ${hello.clientVersion} is not spoken here; 1 is, with 2 offered in MaxVersion`,
+    };
   }
   const isVersion2 = options.maximumVersion === 2 && hello.maximumVersion >= 2;
   if (!isVersion2 && options.minimumVersion === 2) {
-    throw new SnapferryError('PROTOCOL_VERSION', 'at least protocol version 2 is required here');
+    return { refusal: 'at least protocol version 2 is required here' };
   }
   const ok: ResponseHeader = {
     requestId,

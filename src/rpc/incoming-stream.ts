@@ -1,5 +1,6 @@
 import type { Uint8ArrayList } from 'uint8arraylist';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
+import { abortError, onAbort } from './aborting.ts';
 import type { Connection } from './connection.ts';
 import { streamDigest } from './digest.ts';
 import { decodeTrailer, errorFromWire, type Trailer } from './messages.ts';
@@ -34,15 +35,18 @@ export class IncomingStream implements AsyncIterableIterator<Uint8ArrayList> {
   #failure: SnapferryError | null = null;
   #pending: Promise<unknown> = Promise.resolve();
   #isTrailerRead = false;
-  readonly #onAbort = (): void => this.#stop(abortError(this.#options.signal, this.#options.doing));
+  #stopped: (failure: SnapferryError | null) => void = () => undefined;
+  readonly #stopListening: () => void;
 
   constructor(connection: Connection, options: IncomingStreamOptions) {
     this.#connection = connection;
     this.#options = options;
     this.#payload = connection.readStream();
     this.#digest = streamDigest(connection.digest);
-    if (options.signal?.aborted === true) this.#onAbort();
-    else options.signal?.addEventListener('abort', this.#onAbort, { once: true });
+    const { signal, doing } = options;
+    const aborted = (): void => this.stop(abortError(signal, doing));
+    this.#stopListening = onAbort(signal === undefined ? [] : [signal], aborted);
+    if (signal?.aborted === true) aborted();
   }
 
   [Symbol.asyncIterator](): this {
@@ -59,8 +63,27 @@ export class IncomingStream implements AsyncIterableIterator<Uint8ArrayList> {
 
   /** Stops: the sender is cancelled and what is under way is read away behind the caller's back. */
   return(): Promise<IteratorReturnResult<undefined>> {
-    this.#stop(null);
+    this.stop(null);
     return Promise.resolve({ done: true, value: undefined });
+  }
+
+  /** As {@link return}, and who reads on gets `failure`, since what has come is not the whole. */
+  stop(failure: SnapferryError | null): void {
+    if (this.#state !== 'open') return;
+    this.#failure = failure;
+    this.#state = 'stopped';
+    this.#stopListening();
+    this.#stopped(failure);
+    const timedOut = (): void =>
+      this.#connection.fail(
+        new SnapferryError('TIMEOUT', `the peer did not end its stream after ${this.#options.doing} was cancelled`),
+      );
+    const timer = setTimeout(timedOut, this.#options.drainMsMax);
+    timer.unref();
+    void this.#drain().finally(() => {
+      clearTimeout(timer);
+      this.#options.onSettled();
+    });
   }
 
   async #read(): Promise<IteratorResult<Uint8ArrayList, undefined>> {
@@ -72,29 +95,31 @@ export class IncomingStream implements AsyncIterableIterator<Uint8ArrayList> {
       }
       if (this.#connection.version === 2) await this.#checkTrailer();
     } catch (error) {
-      this.#settle('ended');
-      this.#failure = toSnapferryError(error, 'CONNECTION_LOST', this.#options.doing);
-      throw this.#failure;
+      const failure = toSnapferryError(error, 'CONNECTION_LOST', this.#options.doing);
+      if (failure.connectionDead) this.#connection.fail(failure);
+      this.#settle();
+      this.#failure ??= failure;
+      throw failure;
     }
-    this.#settle('ended');
+    this.#settle();
     return { done: true, value: undefined };
   }
 
-  /** A cancelled call must not wait for a peer that sends nothing. */
+  /** Who stops, or is stopped, must not wait for a peer that sends nothing. */
   async #orStopped<T>(read: Promise<T>): Promise<T> {
-    const { signal } = this.#options;
-    if (signal === undefined) return read;
     return new Promise<T>((resolve, reject) => {
-      const stopped = (): void => reject(abortError(signal, this.#options.doing));
-      signal.addEventListener('abort', stopped, { once: true });
-      read.then(resolve, reject).finally(() => signal.removeEventListener('abort', stopped));
+      this.#stopped = (failure) => {
+        if (failure !== null) reject(failure);
+      };
+      read.then(resolve, reject);
     });
   }
 
   async #readTrailer(): Promise<Trailer | null> {
     if (this.#isTrailerRead) return null;
     this.#isTrailerRead = true;
-    return this.#connection.readMessage('trailer', this.#connection.limits.headerBytesMax, decodeTrailer);
+    const bytesMax = this.#connection.limits.headerBytesMax;
+    return this.#connection.readMessage({ what: 'trailer', bytesMax, shape: decodeTrailer, isDue: true });
   }
 
   async #checkTrailer(): Promise<void> {
@@ -103,9 +128,7 @@ export class IncomingStream implements AsyncIterableIterator<Uint8ArrayList> {
     if (trailer.errorId !== errorId.none) throw errorFromWire(trailer, this.#options.doing);
     const damage = await this.#damage(trailer);
     if (damage === null) return;
-    const error = new SnapferryError('DIGEST_MISMATCH', `${this.#options.doing}: ${damage}`);
-    this.#connection.fail(error);
-    throw error;
+    throw new SnapferryError('DIGEST_MISMATCH', `${this.#options.doing}: ${damage}`);
   }
 
   async #damage(trailer: Trailer): Promise<string | null> {
@@ -115,23 +138,6 @@ export class IncomingStream implements AsyncIterableIterator<Uint8ArrayList> {
     if (agreed === null) return null;
     if (trailer.digest?.algorithm !== agreed) return `the trailer has no ${agreed} digest although that was agreed`;
     return trailer.digest.value === digest.value() ? null : `the ${agreed} digest of the stream does not agree`;
-  }
-
-  #stop(failure: SnapferryError | null): void {
-    if (this.#state !== 'open') return;
-    this.#failure = failure;
-    this.#state = 'stopped';
-    this.#options.signal?.removeEventListener('abort', this.#onAbort);
-    const timedOut = (): void =>
-      this.#connection.fail(
-        new SnapferryError('TIMEOUT', `the peer did not end its stream after ${this.#options.doing} was cancelled`),
-      );
-    const timer = setTimeout(timedOut, this.#options.drainMsMax);
-    timer.unref();
-    void this.#drain().finally(() => {
-      clearTimeout(timer);
-      this.#options.onSettled();
-    });
   }
 
   async #drain(): Promise<void> {
@@ -152,17 +158,10 @@ export class IncomingStream implements AsyncIterableIterator<Uint8ArrayList> {
     }
   }
 
-  #settle(state: 'ended'): void {
+  #settle(): void {
     if (this.#state !== 'open') return;
-    this.#state = state;
-    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    this.#state = 'ended';
+    this.#stopListening();
     this.#options.onSettled();
   }
-}
-
-/** The error for a call whose signal was aborted; a SnapferryError given as the reason is kept. */
-export function abortError(signal: AbortSignal | undefined, doing: string): SnapferryError {
-  const reason: unknown = signal?.reason;
-  if (reason instanceof SnapferryError) return reason;
-  return new SnapferryError('CANCELLED', `${doing} was cancelled`, { cause: reason });
 }

@@ -66,7 +66,9 @@ export interface Transfer {
   readonly resumed: boolean;
   /**
    * The bytes. On the asking side they are a whole, verified stream or a throw: the iteration ends normally only after
-   * the sender declared the end and count and digest agreed.
+   * the sender declared the end and count and digest agreed. A handler gives its pieces away: what was yielded may wait
+   * in a socket's queue after the next piece was asked for, so a buffer is never used again. What a handler holds for a
+   * transfer it also releases when the request's signal fires: a generator that was never started runs no `finally`.
    */
   readonly bytes: TransferBytes;
 }
@@ -133,7 +135,10 @@ export interface RPCHandler {
 export interface CallOptions {
   /** Cancels the call; it rejects with `CANCELLED`, and the connection stays usable where the protocol allows. */
   readonly signal?: AbortSignal | undefined;
-  /** Rejects with `TIMEOUT` and cancels when no answer has begun by then, in ms. */
+  /**
+   * Rejects with `TIMEOUT` and cancels when no answer has begun by then, in ms from the call on. The connection lives on,
+   * as after any cancelled call.
+   */
   readonly timeoutMs?: number | undefined;
   /** Receives the handler's progress. Version 2 only. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
@@ -141,7 +146,8 @@ export interface CallOptions {
 
 /**
  * The asking side of a connection, near or far. Calls reject with a SnapferryError; once the connection is dead, every
- * pending and later call rejects with what killed it. Calls may be made ahead: answers come in order.
+ * pending and later call rejects with what killed it. Calls may be made ahead: answers come in order. A call made while a
+ * transfer is open waits until that transfer has been read to its end or left.
  */
 export interface RPCRequester extends AsyncDisposable {
   /** Version agreed with the peer: 1 or 2. */
@@ -159,7 +165,11 @@ export interface RPCRequester extends AsyncDisposable {
    * from a version-1 peer. Rejects if the peer refused, or its pull failed or was cut off.
    */
   pullMe(request: PullMeRequest, handler: RPCHandler, options?: CallOptions): Promise<PullReport | null>;
-  /** Says goodbye and closes in order, waiting at most a few seconds for the answer. Idempotent. */
+  /**
+   * Says goodbye and closes in order, waiting at most ten seconds for calls under way and the answer. A transfer that is
+   * open is stopped: its reader gets `CANCELLED`. No-op on the client of a pull: the connection is the peer's to close.
+   * Idempotent.
+   */
   close(goodbye?: string): Promise<void>;
   /** Drops the connection now. */
   forceClose(): void;

@@ -1,7 +1,7 @@
 import { parseJSON, textOf, type JSONInput, type JSONValue } from '../chunker/json-message.ts';
 import type { DatasetPath, FilesystemVersion } from '../dataset.ts';
 import { isErrorCode, SnapferryError, toSnapferryError, type ErrorCode } from '../errors.ts';
-import { Fields, listOf, textsOf } from './fields.ts';
+import { Fields, listOf, textsOf, u64Max } from './fields.ts';
 import type { FilesystemResult, Progress, PullReport } from './interfaces.ts';
 import { errorId } from './protocol.ts';
 
@@ -15,9 +15,18 @@ export function decode<T>(bytes: Uint8Array, what: string, jsonDepthMax: number,
   }
 }
 
+/** Escaped, even the worst of it fits into a header. */
+const errorCharactersMax = 4096;
+
 const unknownTime = /^0001-01-01T00:00:00(\.0+)?(Z|[+-]\d\d:\d\d)$/;
 
+/** @throws SnapferryError `INTERNAL` for a number that is not an unsigned 64-bit integer */
 export function encodeVersion(version: FilesystemVersion): JSONInput {
+  for (const value of [version.guid, version.createTXG]) {
+    if (value < 0n || value > u64Max) {
+      throw new SnapferryError('INTERNAL', `version ${version.name}: ${value} is not an unsigned 64-bit integer`);
+    }
+  }
   return {
     Type: version.type,
     Name: version.name,
@@ -73,7 +82,23 @@ export interface WireError {
 export function encodeError(error: SnapferryError): WireError {
   const id =
     error.code === 'CANCELLED' ? errorId.cancelled : error.code === 'GOODBYE' ? errorId.goodbye : errorId.handler;
-  return { errorId: id, message: error.message, code: error.code, retryable: error.retryable };
+  return { errorId: id, message: shortened(error.message), code: error.code, retryable: error.retryable };
+}
+
+/** The beginning says what was being done, the end what a tool printed last; a header has room for both. */
+function shortened(message: string): string {
+  if (message.length <= errorCharactersMax) return message;
+  return `${message.slice(0, errorCharactersMax / 4)} […] ${message.slice(-errorCharactersMax / 2)}`;
+}
+
+/**
+ * What a peer may be told of an error. The text of one that is not ours may hold anything, a path or a secret
+ * included: the peer learns that there was one, and the local log has the rest.
+ */
+export function tellable(error: unknown, code: ErrorCode, doing: string): SnapferryError {
+  const own = toSnapferryError(error, code);
+  if (own === error || own.code === 'CANCELLED') return own;
+  return new SnapferryError(code, `${doing} failed; the log of the side that was asked says why`, { cause: error });
 }
 
 function decodeError(fields: Fields): WireError {
@@ -225,7 +250,10 @@ export interface Control {
 }
 
 export function encodeProgress(progress: Progress): JSONInput {
-  return { Progress: { Message: progress.message, Done: progress.done, Total: progress.total } };
+  // A handler's news must never fail its request: what is no count is unknown.
+  const count = (value: number | null): number | null =>
+    Number.isSafeInteger(value) && value !== null && value >= 0 ? value : null;
+  return { Progress: { Message: progress.message, Done: count(progress.done), Total: count(progress.total) } };
 }
 
 export function encodeCancel(id: Uint8Array): JSONInput {

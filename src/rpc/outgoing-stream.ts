@@ -3,10 +3,10 @@ import { Uint8ArrayList } from 'uint8arraylist';
 import { chunk, terminator } from '../chunker/chunk.ts';
 import { toSnapferryError, type SnapferryError } from '../errors.ts';
 import type { TransferBytes } from '../sink.ts';
+import { orAborted } from './aborting.ts';
 import type { Connection } from './connection.ts';
 import { streamDigest, type StreamDigest } from './digest.ts';
-import { abortError } from './incoming-stream.ts';
-import { encodeError, encodeTrailer, type Trailer } from './messages.ts';
+import { encodeError, encodeTrailer, tellable, type Trailer } from './messages.ts';
 import { errorId } from './protocol.ts';
 
 /**
@@ -19,6 +19,7 @@ import { errorId } from './protocol.ts';
 export async function sendStream(connection: Connection, source: TransferBytes, signal: AbortSignal): Promise<void> {
   const digest = await streamDigest(connection.version === 2 ? connection.digest : null);
   let failure: SnapferryError | null = null;
+  let told: SnapferryError | null = null;
   try {
     await pipe(stoppable(source, signal), measured(digest), chunk(connection.chunkBytesMax), async (chunks) => {
       for await (const bytes of chunks) {
@@ -28,6 +29,7 @@ export async function sendStream(connection: Connection, source: TransferBytes, 
     });
   } catch (error) {
     failure = connection.failure ?? toSnapferryError(error, 'SOURCE_FAILED');
+    told = tellable(error, 'SOURCE_FAILED', 'the transfer');
     if (connection.version === 1 || connection.failure !== null) {
       connection.fail(failure);
       throw failure;
@@ -37,7 +39,7 @@ export async function sendStream(connection: Connection, source: TransferBytes, 
     await connection.send(terminator);
     return;
   }
-  const end = new Uint8ArrayList(terminator, connection.encode(encodeTrailer(trailerFor(connection, digest, failure))));
+  const end = new Uint8ArrayList(terminator, connection.encode(encodeTrailer(trailerFor(connection, digest, told))));
   await connection.send(end);
   if (failure !== null) throw failure;
 }
@@ -75,19 +77,4 @@ async function* stoppable(source: TransferBytes, signal: AbortSignal): AsyncGene
     // Not awaited: a generator that hangs in next() would answer never.
     if (!isOver) void Promise.resolve(iterator.return?.()).catch(() => undefined);
   }
-}
-
-/** Runs `start` and waits for it no longer than until `signal` fires. */
-export function orAborted<T>(start: () => Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = (): void => reject(abortError(signal, 'the request'));
-    if (signal.aborted) {
-      onAbort();
-      return;
-    }
-    signal.addEventListener('abort', onAbort, { once: true });
-    start()
-      .then(resolve, reject)
-      .finally(() => signal.removeEventListener('abort', onAbort));
-  });
 }

@@ -1,44 +1,23 @@
-import { randomFillSync } from 'node:crypto';
-import { setMaxListeners } from 'node:events';
-import type { JSONInput, JSONValue } from '../chunker/json-message.ts';
+import type { JSONValue } from '../chunker/json-message.ts';
 import type { DatasetPath, FilesystemVersion } from '../dataset.ts';
-import { SnapferryError, toSnapferryError } from '../errors.ts';
+import { SnapferryError } from '../errors.ts';
+import { abortError, onAbort } from './aborting.ts';
 import { calls, type Call } from './call-table.ts';
 import type { Connection } from './connection.ts';
+import { cancelMsMax, Exchanges, expectType, readBody, type ReadAnswer } from './exchanges.ts';
 import { Fields } from './fields.ts';
-import { abortError, IncomingStream } from './incoming-stream.ts';
+import { IncomingStream } from './incoming-stream.ts';
 import type * as api from './interfaces.ts';
-import {
-  decodePaths,
-  decodeResponseHeader,
-  decodeVersions,
-  encodeCancel,
-  encodeFinishedError,
-  encodeReport,
-  encodeRequestHeader,
-  errorFromWire,
-  type ResponseHeader,
-} from './messages.ts';
-import { errorId, requestName, requestType, responseType } from './protocol.ts';
-import { TurnQueue } from './turn-queue.ts';
+import { decodePaths, decodeVersions, encodeFinishedError, encodeReport, tellable } from './messages.ts';
+import { requestType, responseType } from './protocol.ts';
 
 const closeMsMax = 10_000;
-const cancelMsMax = 30_000;
-
-/** One call on its way: what was asked, and when the connection is past its answer. */
-interface Exchange {
-  readonly id: Uint8Array;
-  readonly doing: string;
-  readonly options: api.CallOptions;
-  /** Lets the next answer be read. */
-  readonly release: () => void;
-}
-
-/** How an answer is read; a reader of a stream keeps the turn and releases it later. */
-type ReadAnswer<T> = (header: ResponseHeader, exchange: Exchange) => Promise<T>;
 
 /** Answers the peer's pull over the inverted connection until it has finished. */
 export type ServeInverted = (handler: api.RPCHandler) => Promise<api.PullReport | null>;
+
+/** What a pull came to: its report, or what it failed with. */
+export type PullOutcome = { readonly report: api.PullReport } | { readonly error: unknown };
 
 /**
  * The asking side of a connection. Requests are written as soon as they are made, answers are read in the same order;
@@ -46,18 +25,16 @@ export type ServeInverted = (handler: api.RPCHandler) => Promise<api.PullReport 
  */
 export class Requester implements api.RPCRequester {
   readonly #connection: Connection;
-  readonly #turns: TurnQueue;
+  readonly #exchanges: Exchanges;
   readonly #serveInverted: ServeInverted | null;
+  #openStream: IncomingStream | null = null;
   #closing: Promise<void> | null = null;
 
   /** @param serveInverted null inside an inversion, where there is no further one */
   constructor(connection: Connection, serveInverted: ServeInverted | null) {
     this.#connection = connection;
+    this.#exchanges = new Exchanges(connection);
     this.#serveInverted = serveInverted;
-    this.#turns = new TurnQueue(connection.limits.pipelinedRequestsMax);
-    const onDeath = (): void => this.#turns.fail(connection.died.reason as SnapferryError);
-    if (connection.died.aborted) onDeath();
-    else connection.died.addEventListener('abort', onDeath, { once: true });
   }
 
   get protocolVersion(): 1 | 2 {
@@ -92,7 +69,7 @@ export class Requester implements api.RPCRequester {
 
   async transferCompleted(request: api.TransferCompletedRequest, options: api.CallOptions = {}): Promise<void> {
     if (this.protocolVersion === 1) return;
-    await this.#ask(calls.transferCompleted, request, options, this.#ok());
+    await this.#ask(calls.transferCompleted, request, options, readOk);
   }
 
   async pullMe(
@@ -102,30 +79,41 @@ export class Requester implements api.RPCRequester {
   ): Promise<api.PullReport | null> {
     const serveInverted = this.#serveInverted;
     if (serveInverted === null) throw new SnapferryError('INVALID_REQUEST', 'PullMe inside a PullMe');
-    const serve: ReadAnswer<api.PullReport | null> = async (header, exchange) => {
-      this.#expect(header, responseType.ok, exchange.doing);
-      const onAbort = (): void => this.#connection.fail(abortError(options.signal, 'the push'));
-      options.signal?.addEventListener('abort', onAbort, { once: true });
-      try {
-        return await serveInverted(handler);
-      } finally {
-        options.signal?.removeEventListener('abort', onAbort);
-      }
+    const { signal } = options;
+    const read: ReadAnswer<api.PullReport | null> = async (header, exchange) => {
+      expectType(header, responseType.ok, exchange);
+      // Half a pull cannot be left but by dropping the connection.
+      const drop = (): void => this.#connection.fail(abortError(signal, 'the push'));
+      if (signal?.aborted === true) drop();
+      const stopListening = onAbort(signal === undefined ? [] : [signal], drop);
+      return serveInverted(handler).finally(stopListening);
     };
     const body = calls.pullMe.encode(request);
-    return this.#exchange(calls.pullMe.type, body, options, serve, { exclusive: true });
+    return this.#exchanges.ask({ type: calls.pullMe.type, body, options, read, exclusive: true });
   }
 
-  /** Ends a PullMe from the pulling side: the roles are as before once it is answered. */
-  async finish(outcome: { report: api.PullReport } | { error: SnapferryError }): Promise<void> {
+  /**
+   * Ends a PullMe from the pulling side: the roles are as before once it is answered. A transfer the pull has left open
+   * is stopped first.
+   */
+  async finish(outcome: PullOutcome): Promise<void> {
+    this.#stopStream('the pull is over');
     const isVersion2 = this.protocolVersion === 2;
     const body = {
       Finished: true,
       InitialReplPolicy: '',
       Report: isVersion2 && 'report' in outcome ? encodeReport(outcome.report) : undefined,
-      Error: isVersion2 && 'error' in outcome ? encodeFinishedError(outcome.error) : undefined,
+      Error:
+        isVersion2 && 'error' in outcome
+          ? encodeFinishedError(tellable(outcome.error, 'INTERNAL', 'the pull'))
+          : undefined,
     };
-    await this.#exchange(requestType.pullMe, body, {}, this.#ok(), { exclusive: true });
+    await this.#exchanges.ask({ type: requestType.pullMe, body, options: {}, read: readOk, exclusive: true });
+  }
+
+  /** No call is possible any more, though the connection lives on: the roles are as before. */
+  retire(): void {
+    this.#exchanges.end(new SnapferryError('INVALID_REQUEST', 'the pull is over, and with it its client'));
   }
 
   close(goodbye = ''): Promise<void> {
@@ -148,7 +136,9 @@ export class Requester implements api.RPCRequester {
       this.#connection.fail(new SnapferryError('TIMEOUT', `no answer to Close within ${closeMsMax} ms`));
     const timer = setTimeout(timedOut, closeMsMax);
     try {
-      await this.#exchange(requestType.close, { Goodbye: goodbye }, {}, this.#ok(), { exclusive: true });
+      this.#stopStream('the connection is being closed by this side');
+      const body = { Goodbye: goodbye };
+      await this.#exchanges.ask({ type: requestType.close, body, options: {}, read: readOk, exclusive: true });
     } catch (error) {
       // A peer that is gone cannot be said goodbye to; there is nothing left to lose by that.
       this.#connection.logger.debug({ err: error }, 'close was not answered');
@@ -158,182 +148,58 @@ export class Requester implements api.RPCRequester {
     await this.#connection.close();
   }
 
-  #ask<Request, T>(call: Call<Request>, request: Request, options: api.CallOptions, read: ReadAnswer<T>): Promise<T> {
-    return this.#exchange(call.type, call.encode(request), options, read, { exclusive: false });
+  #stopStream(why: string): void {
+    this.#openStream?.stop(new SnapferryError('CANCELLED', `the transfer was stopped: ${why}`));
+  }
+
+  async #ask<Request, T>(
+    call: Call<Request>,
+    request: Request,
+    options: api.CallOptions,
+    read: ReadAnswer<T>,
+  ): Promise<T> {
+    return this.#exchanges.ask({ type: call.type, body: call.encode(request), options, read });
   }
 
   async #transfer<Request>(call: Call<Request>, request: Request, options: api.CallOptions): Promise<api.Transfer> {
-    const read: ReadAnswer<api.Transfer> = (header, exchange) => {
-      this.#expect(header, responseType.chunkedStream, exchange.doing);
-      const bytes = new IncomingStream(this.#connection, {
+    const connection = this.#connection;
+    const read: ReadAnswer<api.Transfer> = async (header, exchange) => {
+      expectType(header, responseType.chunkedStream, exchange);
+      const bytes = new IncomingStream(connection, {
         doing: exchange.doing,
         signal: options.signal,
-        cancel: () => this.#connection.sendControl(encodeCancel(exchange.id)),
-        onSettled: exchange.release,
+        cancel: exchange.cancel,
+        onSettled: () => {
+          this.#openStream = null;
+          connection.onProgress = null;
+          exchange.release();
+        },
         drainMsMax: cancelMsMax,
       });
-      return Promise.resolve({
-        format: header.streamFormat ?? null,
-        estimatedBytes: header.estimatedBytes ?? null,
-        resumed: header.resumed ?? false,
-        bytes,
-      });
+      this.#openStream = bytes;
+      const { streamFormat = null, estimatedBytes = null, resumed = false } = header;
+      return Promise.resolve({ format: streamFormat, estimatedBytes, resumed, bytes });
     };
-    return this.#exchange(call.type, call.encode(request), options, read, {
+    return this.#exchanges.ask({
+      type: call.type,
+      body: call.encode(request),
+      options,
+      read,
       exclusive: true,
       keepTurn: true,
-      // Answered too late for a caller who has left: the stream is read away.
       discard: (transfer) => void transfer.bytes[Symbol.asyncIterator]().return?.(),
     });
   }
 
-  /**
-   * One request and its answer. The caller is let go at once when it cancels or times out; the answer is then read away
-   * in its turn, so that the connection stays in step.
-   */
-  async #exchange<T>(
-    type: number,
-    body: JSONInput,
-    options: api.CallOptions,
-    read: ReadAnswer<T>,
-    mode: { exclusive: boolean; keepTurn?: boolean; discard?: (answer: T) => void },
-  ): Promise<T> {
-    const doing = requestName(type);
-    // Many calls may share one signal; their listeners go when they are over, so their number is no leak.
-    if (options.signal !== undefined) setMaxListeners(0, options.signal);
-    const id = randomFillSync(new Uint8Array(16));
-    const turn = await this.#turns.enter({
-      exclusive: mode.exclusive,
-      begin: () => this.#write(type, id, body),
-      signal: options.signal,
-      doing,
-    });
-    const exchange: Exchange = { id, doing, options, release: turn.release };
-    const answer = this.#answer(exchange, turn.ready, read).then(
-      (value) => {
-        if (mode.keepTurn !== true) turn.release();
-        return value;
-      },
-      (error: unknown) => {
-        turn.release();
-        throw error;
-      },
-    );
-    return this.#orGiveUp(answer, exchange, mode.discard);
-  }
-
-  /** A write that fails shows in the answer that does not come; until then the peer may still have something to say. */
-  #write(type: number, id: Uint8Array, body: JSONInput): void {
-    const request = this.#connection.encode(encodeRequestHeader({ type, id }), body);
-    this.#connection.send(request).catch(() => undefined);
-  }
-
-  async #answer<T>(exchange: Exchange, ready: Promise<void>, read: ReadAnswer<T>): Promise<T> {
-    const connection = this.#connection;
-    await ready;
-    if (connection.failure !== null) throw connection.failure;
-    connection.onProgress = exchange.options.onProgress ?? null;
-    try {
-      const limit = connection.limits.headerBytesMax;
-      const header = await connection.readMessage('response header', limit, decodeResponseHeader);
-      if (header === null) throw this.#ended(exchange.doing);
-      this.#checkId(header, exchange);
-      if (header.errorId !== errorId.none) throw errorFromWire(header, exchange.doing);
-      return await read(header, exchange);
-    } catch (cause) {
-      const error = toSnapferryError(cause, 'INTERNAL', exchange.doing);
-      // An answer that is not what the protocol says leaves us not knowing where the next one begins.
-      if (error.connectionDead) connection.fail(error);
-      throw error;
-    } finally {
-      connection.onProgress = null;
-    }
-  }
-
-  async #orGiveUp<T>(answer: Promise<T>, exchange: Exchange, discard?: (answer: T) => void): Promise<T> {
-    const { signal, timeoutMs } = exchange.options;
-    if (signal === undefined && timeoutMs === undefined) return answer;
-    return new Promise<T>((resolve, reject) => {
-      let givenUp = false;
-      const giveUp = (error: SnapferryError): void => {
-        if (givenUp) return;
-        givenUp = true;
-        settle();
-        this.#cancel(exchange, answer);
-        reject(error);
-      };
-      const onAbort = (): void => giveUp(abortError(signal, exchange.doing));
-      const onTimeout = (): void =>
-        giveUp(new SnapferryError('TIMEOUT', `${exchange.doing}: no answer within ${timeoutMs ?? 0} ms`));
-      const timer = timeoutMs === undefined ? undefined : setTimeout(onTimeout, timeoutMs);
-      const settle = (): void => {
-        clearTimeout(timer);
-        signal?.removeEventListener('abort', onAbort);
-      };
-      if (signal?.aborted === true) onAbort();
-      else signal?.addEventListener('abort', onAbort, { once: true });
-      answer.then(
-        (value) => {
-          settle();
-          if (givenUp) discard?.(value);
-          else resolve(value);
-        },
-        (error: unknown) => {
-          settle();
-          // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- passed on as it came
-          reject(error);
-        },
-      );
-    });
-  }
-
-  /** Asks the peer to stop, and does not wait for ever for the answer that must still come. */
-  #cancel(exchange: Exchange, answer: Promise<unknown>): void {
-    this.#connection.sendControl(encodeCancel(exchange.id));
-    const timedOut = (): void =>
-      this.#connection.fail(new SnapferryError('TIMEOUT', `${exchange.doing} was cancelled but never answered`));
-    const timer = setTimeout(timedOut, cancelMsMax);
-    timer.unref();
-    answer.then(
-      () => clearTimeout(timer),
-      () => clearTimeout(timer),
-    );
-  }
-
-  #ok(): ReadAnswer<void> {
-    return (header, exchange) => {
-      this.#expect(header, responseType.ok, exchange.doing);
-      return Promise.resolve();
-    };
-  }
-
   #body<T>(type: number, shape: (value: JSONValue) => T): ReadAnswer<T> {
     return async (header, exchange) => {
-      this.#expect(header, type, exchange.doing);
-      const limit = this.#connection.limits.responseBodyBytesMax;
-      const body = await this.#connection.readMessage(`answer to ${exchange.doing}`, limit, (value) => ({
-        value: shape(value),
-      }));
-      if (body === null) throw this.#ended(exchange.doing);
-      return body.value;
+      expectType(header, type, exchange);
+      return readBody(this.#connection, exchange, shape);
     };
   }
-
-  #ended(doing: string): SnapferryError {
-    return new SnapferryError('CONNECTION_LOST', `${doing}: ${this.#connection.description} ended without an answer`);
-  }
-
-  #expect(header: ResponseHeader, type: number, doing: string): void {
-    if (header.responseType === type) return;
-    const got = `response type 0x${header.responseType.toString(16)} where 0x${type.toString(16)} belongs`;
-    throw new SnapferryError('PROTOCOL_VIOLATION', `${doing}: the peer answered with ${got}`);
-  }
-
-  /** Zeros are what the Go implementation puts into errors, and into every answer when it is asked with zeros. */
-  #checkId(header: ResponseHeader, exchange: Exchange): void {
-    if (Buffer.compare(header.requestId, exchange.id) === 0) return;
-    const isZero = header.requestId.every((byte) => byte === 0);
-    if (isZero && (header.errorId !== errorId.none || this.protocolVersion === 1)) return;
-    throw new SnapferryError('PROTOCOL_VIOLATION', `${exchange.doing}: the answer belongs to another request`);
-  }
 }
+
+const readOk: ReadAnswer<void> = (header, exchange) => {
+  expectType(header, responseType.ok, exchange);
+  return Promise.resolve();
+};

@@ -1,25 +1,16 @@
-import type { JSONValue } from '../chunker/json-message.ts';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
+import { orAborted } from './aborting.ts';
+import { closeUnused, sendAnswer, sendError, sendOk } from './answers.ts';
 import { calls } from './call-table.ts';
 import type { Connection } from './connection.ts';
-import { isKnownRequest, prepareHandle, type Answer, type Handle } from './dispatch-table.ts';
-import { Fields } from './fields.ts';
+import { prepareHandle, type Answer, type Handle } from './dispatch-table.ts';
+import type { Fields } from './fields.ts';
 import { decideHello, decodeHello, type HelloOptions } from './hello.ts';
 import type { Pull, PullReport, RequestContext, RPCHandler } from './interfaces.ts';
-import {
-  decodeFinishedError,
-  decodeReport,
-  decodeRequestHeader,
-  encodeError,
-  encodeResponseHeader,
-  errorFromWire,
-  type RequestHeader,
-  type ResponseHeader,
-} from './messages.ts';
-import { orAborted, sendStream } from './outgoing-stream.ts';
-import { errorId, requestName, requestType, responseType } from './protocol.ts';
-import { RequestQueue } from './request-queue.ts';
-import { Requester } from './requester.ts';
+import { decodeFinishedError, decodeReport, errorFromWire, tellable } from './messages.ts';
+import { errorId, requestName, requestType } from './protocol.ts';
+import { RequestReader, undecodable, type Incoming } from './request-reader.ts';
+import { Requester, type PullOutcome } from './requester.ts';
 
 /** Who answers, and to whom. */
 export interface ResponderOptions {
@@ -27,48 +18,35 @@ export interface ResponderOptions {
   /** Empty when unknown. */
   readonly clientIdentity: string;
   /** Null inside an inversion, where no hello is said. */
-  readonly hello?: HelloOptions | null;
+  readonly hello: HelloOptions | null;
 }
 
-/** One request as it was read, or what kept it from being read. */
-interface Incoming {
-  readonly header: RequestHeader;
-  readonly body: { fields: Fields } | { error: SnapferryError; errorId: number };
-  /** Cancels it, whether it is being handled or still waits. */
-  readonly abort: AbortController;
-  /** Resolves when it has been answered. */
-  readonly answered: Promise<void>;
-  readonly settle: () => void;
-}
-
-/** The end of a conversation: closed by the peer, or (inverted) the peer's pull finished. */
+/** The end of a conversation: closed, because of an error or in order, or (inverted) the peer's pull finished. */
 type Outcome =
-  | { readonly kind: 'closed' }
+  | { readonly kind: 'closed'; readonly error: SnapferryError | null }
   | { readonly kind: 'finished'; readonly report: PullReport | null; readonly error: SnapferryError | null };
 
-const noId = new Uint8Array(16);
-/** Requests nothing may be read behind: what follows belongs to somebody else, or to nobody. */
-const handsOver = new Set<number>([requestType.pullMe, requestType.close]);
+/** A request whose body could be read but is not what its type says. */
+class Undecodable extends Error {}
 
 /**
- * The answering side of a connection. Requests are read ahead while one is handled, so that a Cancel or the peer's end is
- * noticed; they are answered one by one in order. A handler's error is an answer, never the end of the connection.
+ * The answering side of a connection. Requests are answered one by one in order. A handler's error is an answer, never
+ * the end of the connection.
  */
 export class Responder {
   readonly #connection: Connection;
   readonly #options: ResponderOptions;
-  readonly #queue: RequestQueue<Incoming>;
+  readonly #requests: RequestReader;
   readonly #isInverted: boolean;
   #current: Incoming | null = null;
   #isGreeted: boolean;
-  #readFailure: SnapferryError | null = null;
 
   constructor(connection: Connection, options: ResponderOptions) {
     this.#connection = connection;
     this.#options = options;
-    this.#isInverted = options.hello === null || options.hello === undefined;
+    this.#isInverted = options.hello === null;
     this.#isGreeted = this.#isInverted;
-    this.#queue = new RequestQueue(connection.limits.pipelinedRequestsMax);
+    this.#requests = new RequestReader(connection, this.#isInverted);
   }
 
   /**
@@ -91,178 +69,111 @@ export class Responder {
       if (outcome.error !== null) throw outcome.error;
       return outcome.report;
     }
-    const error = new SnapferryError('CONNECTION_LOST', 'the peer ended the connection before it had finished pulling');
+    const why = `the peer ended the connection before it had finished pulling`;
+    const error = outcome.error ?? new SnapferryError('CONNECTION_LOST', why);
     this.#connection.fail(error);
     throw error;
   }
 
   async #run(): Promise<Outcome> {
-    const connection = this.#connection;
-    connection.onCancel = (id) => this.#cancel(id);
-    const onDeath = (): void => this.#abortAll(connection.failure);
-    connection.died.addEventListener('abort', onDeath, { once: true });
-    void this.#readRequests();
+    this.#requests.start();
     try {
       return await this.#answerAll();
     } finally {
-      connection.onCancel = null;
-      connection.died.removeEventListener('abort', onDeath);
+      this.#requests.stop();
     }
   }
 
   async #answerAll(): Promise<Outcome> {
+    const { requestWaitMsMax, helloMsMax } = this.#connection.limits;
     for (;;) {
-      const incoming = await this.#nextRequest();
-      if (incoming === null) {
-        if (this.#readFailure !== null) throw this.#readFailure;
-        return { kind: 'closed' };
-      }
+      const incoming = await this.#requests.next(this.#isGreeted ? requestWaitMsMax : helloMsMax);
+      if (incoming === null) return { kind: 'closed', error: null };
       this.#current = incoming;
-      let outcome: Outcome | null;
+      let outcome: Outcome | null = null;
       try {
         outcome = await this.#respond(incoming);
       } finally {
         this.#current = null;
-        if (this.#connection.failure !== null) incoming.settle();
+        // The reader goes on only where this side keeps answering.
+        this.#requests.answered(incoming, outcome === null);
       }
-      // The reader goes on only where this side keeps answering.
       if (outcome !== null) return outcome;
-      incoming.settle();
-    }
-  }
-
-  /** The next request; a peer that asks nothing for too long is let go. */
-  async #nextRequest(): Promise<Incoming | null> {
-    const { limits } = this.#connection;
-    const waitMsMax = this.#isGreeted ? limits.requestWaitMsMax : limits.helloMsMax;
-    const timedOut = (): void =>
-      this.#connection.fail(new SnapferryError('TIMEOUT', `no request for ${waitMsMax} ms`, { retryable: true }));
-    const timer = setTimeout(timedOut, waitMsMax);
-    timer.unref();
-    try {
-      return await this.#queue.next();
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  async #readRequests(): Promise<void> {
-    try {
-      for (;;) {
-        const incoming = await this.#readRequest();
-        if (incoming === null) break;
-        await this.#queue.push(incoming);
-        if ('error' in incoming.body && incoming.body.errorId === errorId.decodeHeader) break;
-        if (incoming.header.type === requestType.protocolVersion || handsOver.has(incoming.header.type)) {
-          await incoming.answered;
-        }
-      }
-    } catch (error) {
-      this.#readFailure = toSnapferryError(error, 'CONNECTION_LOST');
-    }
-    this.#queue.end();
-  }
-
-  async #readRequest(): Promise<Incoming | null> {
-    const { limits } = this.#connection;
-    let header: RequestHeader | null;
-    try {
-      header = await this.#connection.readMessage('request header', limits.headerBytesMax, decodeRequestHeader);
-    } catch (cause) {
-      if (this.#connection.failure !== null) throw this.#connection.failure;
-      return incomingOf({ type: 0, id: noId }, { error: toSnapferryError(cause), errorId: errorId.decodeHeader });
-    }
-    if (header === null) return null;
-    const known = isKnownRequest(header.type);
-    const unknown = {
-      error: new SnapferryError('UNKNOWN_REQUEST', `${requestName(header.type)} is not known here`),
-      errorId: errorId.unknownRequestType,
-    };
-    // Answered before its body is read: a peer that sent only the header waits for that.
-    if (!known) await this.#queue.push(incomingOf(header, unknown));
-    const name = requestName(header.type);
-    const body = await this.#readBody(name);
-    if (body === null) return null;
-    return known ? incomingOf(header, body) : this.#readRequest();
-  }
-
-  async #readBody(name: string): Promise<Incoming['body'] | null> {
-    const limit = this.#connection.limits.requestBodyBytesMax;
-    try {
-      const what = `${name} request`;
-      const read = (value: JSONValue): { fields: Fields } => ({ fields: new Fields(value, what) });
-      return await this.#connection.readMessage(what, limit, read);
-    } catch (cause) {
-      if (this.#connection.failure !== null) throw this.#connection.failure;
-      return { error: toSnapferryError(cause), errorId: errorId.decodeRequestBody };
     }
   }
 
   /** Answers one request. An outcome ends this side's answering. */
   async #respond(incoming: Incoming): Promise<Outcome | null> {
     const { header, body } = incoming;
+    const isHeader = !('error' in body && body.errorId === errorId.decodeHeader);
+    if (isHeader && !this.#isGreeted && header.type !== requestType.protocolVersion) {
+      return this.#refuseVersion(header.id, 'the first request must be ProtocolVersion');
+    }
     if (!('error' in body)) {
       try {
         return await this.#dispatch(incoming, body.fields);
       } catch (cause) {
-        return this.#respondError(incoming, cause, null);
+        return this.#respondError(incoming, cause);
       }
     }
-    const isFatal = body.errorId === errorId.decodeHeader;
-    await this.#sendError(header.id, body.error, body.errorId);
-    return isFatal ? { kind: 'closed' } : null;
+    this.#connection.logger.info({ err: body.error, request: requestName(header.type) }, 'a request cannot be read');
+    await sendError(this.#connection, header.id, body.error, body.errorId);
+    return isHeader ? null : { kind: 'closed', error: body.error };
   }
 
-  async #respondError(incoming: Incoming, cause: unknown, id: number | null): Promise<Outcome | null> {
+  async #respondError({ header }: Incoming, cause: unknown): Promise<null> {
     if (this.#connection.failure !== null) throw this.#connection.failure;
-    const error = toSnapferryError(cause);
-    const name = requestName(incoming.header.type);
+    const name = requestName(header.type);
+    const isUndecodable = cause instanceof Undecodable;
+    const error = isUndecodable ? undecodable(cause.cause) : tellable(cause, 'INTERNAL', name);
     const level = error.code === 'INTERNAL' ? 'error' : 'info';
-    this.#connection.logger[level]({ err: cause, request: name }, `${name} failed: ${error.message}`);
-    const isMismatch = error.code === 'PROTOCOL_VERSION';
-    await this.#sendError(incoming.header.id, error, isMismatch ? errorId.protocolVersionMismatch : id);
-    return isMismatch ? { kind: 'closed' } : null;
+    this.#connection.logger[level]({ err: cause, request: name }, `${name} failed: ${toSnapferryError(cause).message}`);
+    await sendError(this.#connection, header.id, error, isUndecodable ? errorId.decodeRequestBody : null);
+    return null;
+  }
+
+  async #refuseVersion(id: Uint8Array, why: string): Promise<Outcome> {
+    const error = new SnapferryError('PROTOCOL_VERSION', why);
+    await sendError(this.#connection, id, error, errorId.protocolVersionMismatch);
+    return { kind: 'closed', error };
   }
 
   async #dispatch(incoming: Incoming, body: Fields): Promise<Outcome | null> {
+    const connection = this.#connection;
     const { type, id } = incoming.header;
     if (type === requestType.protocolVersion) return this.#greet(id, body);
-    if (!this.#isGreeted) throw new SnapferryError('PROTOCOL_VERSION', 'the first request must be ProtocolVersion');
     if (type === requestType.close) {
-      this.#connection.logger.debug({ goodbye: body.text('Goodbye') }, 'the peer closes');
-      await this.#sendHeader(id, responseType.ok);
-      return { kind: 'closed' };
+      connection.logger.debug({ goodbye: decoding(() => body.text('Goodbye')) }, 'the peer closes');
+      await sendOk(connection, id);
+      return { kind: 'closed', error: null };
     }
     if (type === requestType.pullMe) return this.#pullMe(incoming, body);
-    let handle: Handle;
-    try {
-      handle = prepareHandle(type, this.#options.handler, body);
-    } catch (cause) {
-      return this.#respondError(incoming, cause, errorId.decodeRequestBody);
-    }
-    await this.#sendAnswer(incoming, await this.#handle(incoming, handle));
+    const handle = decoding(() => prepareHandle(type, this.#options.handler, body));
+    const answer = await this.#handle(incoming, handle);
+    await sendAnswer(connection, incoming.header, answer, incoming.abort.signal);
     return null;
   }
 
   async #handle(incoming: Incoming, handle: Handle): Promise<Answer> {
-    const { signal } = incoming.abort;
     let handled: Promise<Answer> | null = null;
     try {
-      return await orAborted(() => (handled = handle(this.#context(incoming))), signal);
+      return await orAborted(() => (handled = handle(this.#context(incoming))), incoming.abort.signal);
     } catch (error) {
-      // A transfer that comes too late for a cancelled request is closed, or its child would live on.
+      // It may still offer a transfer, too late for a request that was cancelled.
       void (handled as Promise<Answer> | null)?.then(closeUnused, () => undefined);
       throw error;
     }
   }
 
-  async #greet(id: Uint8Array, body: Fields): Promise<null> {
-    const hello = this.#isGreeted ? null : (this.#options.hello ?? null);
+  async #greet(id: Uint8Array, body: Fields): Promise<Outcome | null> {
+    const offered = decoding(() => decodeHello(body));
+    const hello = this.#isGreeted ? null : this.#options.hello;
     if (hello === null) {
-      await this.#sendHeader(id, responseType.ok);
+      await sendOk(this.#connection, id);
       return null;
     }
-    const decision = decideHello(decodeHello(body), id, hello);
+    const decision = decideHello(offered, id, hello);
+    if ('refusal' in decision) return this.#refuseVersion(id, decision.refusal);
     this.#isGreeted = true;
     const answer = this.#connection.encode(decision.answer);
     const sent = this.#connection.send(answer);
@@ -271,37 +182,18 @@ export class Responder {
     return null;
   }
 
-  async #sendAnswer(incoming: Incoming, answer: Answer): Promise<void> {
-    const { id, type } = incoming.header;
-    if (answer.kind === 'ok') return this.#sendHeader(id, responseType.ok);
-    if (answer.kind === 'body') {
-      // Encoded before anything is sent: what cannot be encoded is an error, not an empty message.
-      const header = encodeResponseHeader(okHeader(id, answer.type), this.#connection.version);
-      return this.#connection.send(this.#connection.encode(header, answer.body));
-    }
-    const { format, estimatedBytes, resumed, bytes } = answer.transfer;
-    const header = { ...okHeader(id, responseType.chunkedStream), streamFormat: format, estimatedBytes, resumed };
-    await this.#connection.send(this.#connection.encode(encodeResponseHeader(header, this.#connection.version)));
-    try {
-      await sendStream(this.#connection, bytes, incoming.abort.signal);
-    } catch (error) {
-      this.#connection.logger.warn({ err: error, request: requestName(type) }, 'a transfer failed');
-      if (this.#connection.failure !== null) throw this.#connection.failure;
-    }
-  }
-
   async #pullMe(incoming: Incoming, body: Fields): Promise<Outcome | null> {
     const { id } = incoming.header;
-    if (body.flag('Finished')) {
+    if (decoding(() => body.flag('Finished'))) {
       if (!this.#isInverted) throw new SnapferryError('INVALID_REQUEST', 'Finished without a PullMe before it');
-      const error = body.has('Error') ? errorFromWire(decodeFinishedError(body.raw('Error')), 'the pull') : null;
-      const report = body.has('Report') ? decodeReport(body.raw('Report')) : null;
-      await this.#sendHeader(id, responseType.ok);
-      return { kind: 'finished', report, error };
+      const failure = decoding(() => (body.has('Error') ? decodeFinishedError(body.raw('Error')) : null));
+      const report = decoding(() => (body.has('Report') ? decodeReport(body.raw('Report')) : null));
+      await sendOk(this.#connection, id);
+      return { kind: 'finished', report, error: failure === null ? null : errorFromWire(failure, 'the pull') };
     }
     if (this.#isInverted) throw new SnapferryError('INVALID_REQUEST', 'PullMe inside a PullMe');
     const pull = await this.#permitPull(incoming, body);
-    await this.#sendHeader(id, responseType.ok);
+    await sendOk(this.#connection, id);
     await this.#pull(pull);
     return null;
   }
@@ -312,28 +204,42 @@ export class Responder {
     if (clientIdentity === '' || clientIdentity === 'local') {
       throw new SnapferryError('ACCESS_DENIED', 'PullMe needs a client with an identity of its own');
     }
-    if (handler.pullMe === undefined) throw new SnapferryError('ACCESS_DENIED', 'nothing is received here');
-    const request = calls.pullMe.decode(body);
-    return handler.pullMe(request, this.#context(incoming));
+    const request = decoding(() => calls.pullMe.decode(body));
+    const context = this.#context(incoming);
+    const { signal } = incoming.abort;
+    return orAborted(async () => {
+      if (handler.pullMe === undefined) throw new SnapferryError('ACCESS_DENIED', 'nothing is received here');
+      return handler.pullMe(request, context);
+    }, signal);
   }
 
+  /** Runs a confirmed pull and tells its outcome; where that fails there is nothing left to tell it with. */
   async #pull(pull: Pull): Promise<void> {
     const connection = this.#connection;
     connection.onCancel = null;
     const requester = new Requester(connection, null);
     try {
-      let outcome: { report: PullReport } | { error: SnapferryError };
-      try {
-        outcome = { report: await pull(requester) };
-      } catch (cause) {
-        outcome = { error: toSnapferryError(cause) };
-        connection.logger.warn({ err: cause }, 'a pull over an inverted connection failed');
-        if (connection.version === 1) connection.fail(outcome.error);
-      }
+      const outcome = await this.#outcomeOf(pull, requester);
+      // Version 1 knows no other sign of a failed pull than the end of the connection.
+      if (connection.version === 1 && 'error' in outcome) throw outcome.error;
       if (connection.failure !== null) throw connection.failure;
       await requester.finish(outcome);
+    } catch (cause) {
+      const failure = toSnapferryError(cause);
+      connection.fail(failure);
+      throw failure;
     } finally {
-      connection.onCancel = (id) => this.#cancel(id);
+      requester.retire();
+      this.#requests.listenForCancels();
+    }
+  }
+
+  async #outcomeOf(pull: Pull, requester: Requester): Promise<PullOutcome> {
+    try {
+      return { report: await pull(requester) };
+    } catch (error) {
+      this.#connection.logger.warn({ err: error }, 'a pull over an inverted connection failed');
+      return { error };
     }
   }
 
@@ -342,54 +248,18 @@ export class Responder {
       clientIdentity: this.#options.clientIdentity,
       signal: incoming.abort.signal,
       logger: this.#connection.logger,
-      progress: (progress) => this.#connection.sendProgress(progress),
+      // News of a request that is over would pass for news of the next one.
+      progress: (progress) => {
+        if (this.#current === incoming) this.#connection.sendProgress(progress);
+      },
     };
   }
-
-  #cancel(id: Uint8Array): void {
-    const reason = new SnapferryError('CANCELLED', 'cancelled by the requester');
-    for (const incoming of [this.#current, ...this.#queue.waiting]) {
-      if (incoming !== null && Buffer.compare(incoming.header.id, id) === 0) incoming.abort.abort(reason);
-    }
-  }
-
-  #abortAll(reason: SnapferryError | null): void {
-    for (const incoming of [this.#current, ...this.#queue.waiting]) {
-      incoming?.abort.abort(reason);
-      incoming?.settle();
-    }
-    this.#queue.end();
-  }
-
-  async #sendHeader(id: Uint8Array, type: number): Promise<void> {
-    await this.#connection.send(
-      this.#connection.encode(encodeResponseHeader(okHeader(id, type), this.#connection.version)),
-    );
-  }
-
-  async #sendError(id: Uint8Array, error: SnapferryError, wireErrorId: number | null): Promise<void> {
-    const wire = encodeError(error);
-    const header: ResponseHeader = {
-      ...wire,
-      errorId: wireErrorId ?? (this.#connection.version === 1 ? errorId.handler : wire.errorId),
-      requestId: id,
-      responseType: responseType.none,
-    };
-    await this.#connection.send(this.#connection.encode(encodeResponseHeader(header, this.#connection.version)));
-  }
 }
 
-function incomingOf(header: RequestHeader, body: Incoming['body']): Incoming {
-  let settle: () => void = () => undefined;
-  const answered = new Promise<void>((resolve) => (settle = resolve));
-  return { header, body, abort: new AbortController(), answered, settle };
-}
-
-function okHeader(requestId: Uint8Array, type: number): ResponseHeader {
-  return { requestId, errorId: errorId.none, message: '', code: null, retryable: null, responseType: type };
-}
-
-async function closeUnused(answer: Answer): Promise<void> {
-  if (answer.kind !== 'stream') return;
-  await answer.transfer.bytes[Symbol.asyncIterator]().return?.();
+function decoding<T>(decode: () => T): T {
+  try {
+    return decode();
+  } catch (cause) {
+    throw new Undecodable('cannot decode the request', { cause });
+  }
 }

@@ -1,5 +1,5 @@
 import type { SnapferryError } from '../errors.ts';
-import { abortError } from './incoming-stream.ts';
+import { abortError } from './aborting.ts';
 
 /** A place in the order of answers. */
 export interface Turn {

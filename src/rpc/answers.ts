@@ -1,0 +1,76 @@
+import type { SnapferryError } from '../errors.ts';
+import type { Connection } from './connection.ts';
+import type { Answer } from './dispatch-table.ts';
+import { encodeError, encodeResponseHeader, type RequestHeader, type ResponseHeader } from './messages.ts';
+import { sendStream } from './outgoing-stream.ts';
+import { errorId, requestName, responseType } from './protocol.ts';
+
+function headerOf(requestId: Uint8Array, type: number): ResponseHeader {
+  return { requestId, errorId: errorId.none, message: '', code: null, retryable: null, responseType: type };
+}
+
+/** Answers with a header alone. */
+export async function sendOk(connection: Connection, id: Uint8Array): Promise<void> {
+  const header = encodeResponseHeader(headerOf(id, responseType.ok), connection.version);
+  await connection.send(connection.encode(header));
+}
+
+/** @param wireErrorId null for the one that belongs to the error's code */
+export async function sendError(
+  connection: Connection,
+  id: Uint8Array,
+  error: SnapferryError,
+  wireErrorId: number | null,
+): Promise<void> {
+  const wire = encodeError(error);
+  const header: ResponseHeader = {
+    ...wire,
+    errorId: wireErrorId ?? (connection.version === 1 ? errorId.handler : wire.errorId),
+    requestId: id,
+    responseType: responseType.none,
+  };
+  await connection.send(connection.encode(encodeResponseHeader(header, connection.version)));
+}
+
+/**
+ * Sends what a handler answered; a transfer to its end, and it is closed whatever happens.
+ * @throws SnapferryError before anything was sent, if it cannot be encoded; or what broke the connection
+ */
+export async function sendAnswer(
+  connection: Connection,
+  request: RequestHeader,
+  answer: Answer,
+  signal: AbortSignal,
+): Promise<void> {
+  if (answer.kind === 'ok') return sendOk(connection, request.id);
+  if (answer.kind === 'body') {
+    // Encoded before anything is sent: what cannot be encoded is an error, not an empty message.
+    const header = encodeResponseHeader(headerOf(request.id, answer.type), connection.version);
+    return connection.send(connection.encode(header, answer.body));
+  }
+  const { format, estimatedBytes, resumed, bytes } = answer.transfer;
+  const fields = { ...headerOf(request.id, responseType.chunkedStream), streamFormat: format, estimatedBytes, resumed };
+  try {
+    await connection.send(connection.encode(encodeResponseHeader(fields, connection.version)));
+  } catch (error) {
+    await closeUnused(answer);
+    throw error;
+  }
+  try {
+    await sendStream(connection, bytes, signal);
+  } catch (error) {
+    connection.logger.warn({ err: error, request: requestName(request.type) }, 'a transfer failed');
+    // Told in the trailer; where it could not be, the connection is dead.
+    if (connection.failure !== null) throw connection.failure;
+  }
+}
+
+/** Closes a transfer nobody will read, or its child would live on. */
+export async function closeUnused(answer: Answer): Promise<void> {
+  if (answer.kind !== 'stream') return;
+  try {
+    await answer.transfer.bytes[Symbol.asyncIterator]().return?.();
+  } catch {
+    // Whoever would care has left.
+  }
+}

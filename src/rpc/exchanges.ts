@@ -1,0 +1,197 @@
+import { randomFillSync } from 'node:crypto';
+import type { JSONInput, JSONValue } from '../chunker/json-message.ts';
+import { SnapferryError, toSnapferryError } from '../errors.ts';
+import { abortError, onAbort } from './aborting.ts';
+import { checkAnswerId } from './answer-id.ts';
+import { callLimit, type CallLimit } from './call-limit.ts';
+import type { Connection } from './connection.ts';
+import type { CallOptions } from './interfaces.ts';
+import {
+  decodeResponseHeader,
+  encodeCancel,
+  encodeRequestHeader,
+  errorFromWire,
+  type ResponseHeader,
+} from './messages.ts';
+import { errorId, requestName } from './protocol.ts';
+import { TurnQueue } from './turn-queue.ts';
+
+/** How long a cancelled request may take until the connection is past its answer. */
+export const cancelMsMax = 30_000;
+
+/** One call on its way: what was asked, and how to stop it. */
+export interface Exchange {
+  readonly doing: string;
+  readonly options: CallOptions;
+  /** Asks the peer to stop handling it. */
+  readonly cancel: () => void;
+  /** Lets the next answer be read. */
+  readonly release: () => void;
+}
+
+/** Reads what follows the header of an answer that is no error. */
+export type ReadAnswer<T> = (header: ResponseHeader, exchange: Exchange) => Promise<T>;
+
+/** One request to be made. */
+export interface Asked<T> {
+  readonly type: number;
+  readonly body: JSONInput;
+  readonly options: CallOptions;
+  readonly read: ReadAnswer<T>;
+  /** Nothing may be written behind it until it is over. */
+  readonly exclusive?: boolean;
+  /** The reader releases the turn itself, when a stream has been read. */
+  readonly keepTurn?: boolean;
+  /** Gets an answer that came too late for a caller who had left. */
+  readonly discard?: (answer: T) => void;
+}
+
+/**
+ * The requests of one side and their answers, in order. A caller is let go at once when it cancels or times out; the
+ * answer is then read away in its turn, so that the connection stays in step.
+ */
+export class Exchanges {
+  readonly #connection: Connection;
+  readonly #turns: TurnQueue;
+  readonly #stopListening: () => void;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+    this.#turns = new TurnQueue(connection.limits.pipelinedRequestsMax);
+    const { died } = connection;
+    const onDeath = (): void => this.#turns.fail(died.reason as SnapferryError);
+    this.#stopListening = onAbort([died], onDeath);
+    if (died.aborted) onDeath();
+  }
+
+  /** No request is made from here on: whoever tries gets `failure`. */
+  end(failure: SnapferryError): void {
+    this.#stopListening();
+    this.#turns.fail(failure);
+  }
+
+  /**
+   * One request and its answer.
+   * @throws SnapferryError the peer's error, `CANCELLED`, `TIMEOUT`, or what killed the connection
+   */
+  async ask<T>(asked: Asked<T>): Promise<T> {
+    const connection = this.#connection;
+    const doing = requestName(asked.type);
+    const limit = callLimit(asked.options, doing);
+    try {
+      const id = randomFillSync(new Uint8Array(16));
+      const request = connection.encode(encodeRequestHeader({ type: asked.type, id }), asked.body);
+      const turn = await this.#turns.enter({
+        exclusive: asked.exclusive ?? false,
+        // A failed write shows in the answer that does not come; until then the peer may still have something to say.
+        begin: () => void connection.send(request).catch(() => undefined),
+        signal: limit.signal,
+        doing,
+      });
+      const cancel = (): void => connection.sendControl(encodeCancel(id));
+      const exchange: Exchange = { doing, options: asked.options, cancel, release: turn.release };
+      const answer = this.#answer(asked, exchange, { id, ready: turn.ready, limit });
+      return await this.#orGiveUp(answer, exchange, limit, asked.discard);
+    } finally {
+      limit.end();
+    }
+  }
+
+  async #answer<T>(
+    asked: Asked<T>,
+    exchange: Exchange,
+    { id, ready, limit }: { id: Uint8Array; ready: Promise<void>; limit: CallLimit },
+  ): Promise<T> {
+    let isReleased = false;
+    try {
+      await ready;
+      const value = await this.#read(asked, exchange, id, limit);
+      isReleased = asked.keepTurn === true;
+      return value;
+    } catch (cause) {
+      const error = toSnapferryError(cause, 'INTERNAL', exchange.doing);
+      // An answer that is not what the protocol says leaves us not knowing where the next one begins.
+      if (error.connectionDead) this.#connection.fail(error);
+      throw error;
+    } finally {
+      if (!isReleased) {
+        this.#connection.onProgress = null;
+        exchange.release();
+      }
+    }
+  }
+
+  async #read<T>(asked: Asked<T>, exchange: Exchange, id: Uint8Array, limit: CallLimit): Promise<T> {
+    const connection = this.#connection;
+    if (connection.failure !== null) throw connection.failure;
+    connection.onProgress = asked.options.onProgress ?? null;
+    const header = await connection.readMessage({
+      what: 'response header',
+      bytesMax: connection.limits.headerBytesMax,
+      shape: decodeResponseHeader,
+    });
+    if (header === null) {
+      const why = `${exchange.doing}: ${connection.description} ended without an answer`;
+      throw new SnapferryError('CONNECTION_LOST', why);
+    }
+    checkAnswerId(header, { id, doing: exchange.doing }, connection.version);
+    limit.begun();
+    if (header.errorId !== errorId.none) throw errorFromWire(header, exchange.doing);
+    return asked.read(header, exchange);
+  }
+
+  async #orGiveUp<T>(
+    answer: Promise<T>,
+    exchange: Exchange,
+    { signal }: CallLimit,
+    discard?: (answer: T) => void,
+  ): Promise<T> {
+    if (signal === undefined) return answer;
+    return new Promise<T>((resolve, reject) => {
+      const giveUp = (): void => {
+        stopListening();
+        this.#cancel(exchange, answer);
+        answer.then(discard, () => undefined);
+        reject(abortError(signal, exchange.doing));
+      };
+      const stopListening = onAbort([signal], giveUp);
+      answer.then(resolve, reject).finally(stopListening);
+      if (signal.aborted) giveUp();
+    });
+  }
+
+  /** Asks the peer to stop, and does not wait for ever for the answer that must still come. */
+  #cancel(exchange: Exchange, answer: Promise<unknown>): void {
+    exchange.cancel();
+    const timedOut = (): void =>
+      this.#connection.fail(new SnapferryError('TIMEOUT', `${exchange.doing} was cancelled but never answered`));
+    const timer = setTimeout(timedOut, cancelMsMax);
+    timer.unref();
+    const answered = (): void => clearTimeout(timer);
+    answer.then(answered, answered);
+  }
+}
+
+/** Reads the JSON body of an answer; however long it takes, as long as the peer lives: lists of versions grow long. */
+export async function readBody<T>(
+  connection: Connection,
+  exchange: Exchange,
+  shape: (value: JSONValue) => T,
+): Promise<T> {
+  const body = await connection.readMessage({
+    what: `answer to ${exchange.doing}`,
+    bytesMax: connection.limits.responseBodyBytesMax,
+    shape: (value) => ({ value: shape(value) }),
+    isDue: true,
+    finishMsMax: null,
+  });
+  if (body === null) throw new SnapferryError('STREAM_TRUNCATED', `${exchange.doing}: the answer has no body`);
+  return body.value;
+}
+
+/** @throws SnapferryError `PROTOCOL_VIOLATION` for an answer of another type */
+export function expectType(header: ResponseHeader, type: number, exchange: Exchange): void {
+  if (header.responseType === type) return;
+  const got = `response type 0x${header.responseType.toString(16)} where 0x${type.toString(16)} belongs`;
+  throw new SnapferryError('PROTOCOL_VIOLATION', `${exchange.doing}: the peer answered with ${got}`);
+}

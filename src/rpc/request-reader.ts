@@ -1,0 +1,184 @@
+import type { JSONValue } from '../chunker/json-message.ts';
+import { SnapferryError, toSnapferryError } from '../errors.ts';
+import { onAbort } from './aborting.ts';
+import type { Connection } from './connection.ts';
+import { isKnownRequest } from './dispatch-table.ts';
+import { Fields } from './fields.ts';
+import { decodeRequestHeader, type RequestHeader } from './messages.ts';
+import { errorId, requestName, requestType } from './protocol.ts';
+import { RequestQueue } from './request-queue.ts';
+
+/** One request as it was read, or what kept it from being read. */
+export interface Incoming {
+  readonly header: RequestHeader;
+  readonly body: { readonly fields: Fields } | { readonly error: SnapferryError; readonly errorId: number };
+  /** Cancels it, whether it is being handled or still waits. */
+  readonly abort: AbortController;
+  /** Resolves when it has been answered and more may be read. */
+  readonly answered: Promise<void>;
+  readonly settle: () => void;
+}
+
+const noId = new Uint8Array(16);
+
+/** Requests nothing may be read behind before they are answered: what follows may be framed otherwise, or not for us. */
+const handsOver = new Set<number>([requestType.protocolVersion, requestType.pullMe, requestType.close]);
+
+/**
+ * Reads requests ahead while one is being handled, so that a Cancel or the end of the peer is noticed. Knows every
+ * request that has come and is not answered yet, and aborts those that have lost their requester.
+ */
+export class RequestReader {
+  readonly #connection: Connection;
+  readonly #finishedBytesMax: number | null;
+  readonly #queue: RequestQueue<Incoming>;
+  readonly #unanswered = new Set<Incoming>();
+  #failure: SnapferryError | null = null;
+  #stopListening: () => void = () => undefined;
+
+  /** @param isInverted a Finished is read then, and the report in it may be as long as an answer */
+  constructor(connection: Connection, isInverted: boolean) {
+    this.#connection = connection;
+    this.#finishedBytesMax = isInverted ? connection.limits.responseBodyBytesMax : null;
+    this.#queue = new RequestQueue(connection.limits.pipelinedRequestsMax);
+  }
+
+  /** Begins to read, and to listen for Cancels. */
+  start(): void {
+    const connection = this.#connection;
+    this.#stopListening = onAbort([connection.died], () => {
+      this.#abortAll(connection.failure);
+      this.#queue.end();
+    });
+    this.listenForCancels();
+    void this.#readAll();
+  }
+
+  /** Cancels are for this side's requests again, after a pull in which this side asked. */
+  listenForCancels(): void {
+    this.#connection.onCancel = (id) => this.#cancel(id);
+  }
+
+  /** Listens no more. What is still being read when the connection ends is thrown away. */
+  stop(): void {
+    this.#connection.onCancel = null;
+    this.#stopListening();
+    this.#queue.end();
+  }
+
+  /**
+   * The next request; null when the peer has ended the connection in order.
+   * @param waitMsMax a peer that asks nothing for so long is let go
+   * @throws SnapferryError what broke the connection
+   */
+  async next(waitMsMax: number): Promise<Incoming | null> {
+    const connection = this.#connection;
+    const timedOut = (): void =>
+      connection.fail(new SnapferryError('TIMEOUT', `${connection.description}: no request for ${waitMsMax} ms`));
+    const timer = setTimeout(timedOut, waitMsMax);
+    timer.unref();
+    try {
+      const incoming = await this.#queue.next();
+      const failure = connection.failure ?? (incoming === null ? this.#failure : null);
+      if (failure !== null) throw failure;
+      return incoming;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** It has been answered: it can no longer be cancelled, and if `goOn`, what comes behind it is read. */
+  answered(incoming: Incoming, goOn: boolean): void {
+    this.#unanswered.delete(incoming);
+    if (goOn) incoming.settle();
+  }
+
+  async #readAll(): Promise<void> {
+    try {
+      while (await this.#readOne());
+    } catch (error) {
+      this.#failure = toSnapferryError(error, 'CONNECTION_LOST');
+    }
+    this.#queue.end();
+  }
+
+  /** Whether there may be another. */
+  async #readOne(): Promise<boolean> {
+    const connection = this.#connection;
+    const { headerBytesMax } = connection.limits;
+    let header: RequestHeader | null;
+    try {
+      header = await connection.readMessage({
+        what: 'request header',
+        bytesMax: headerBytesMax,
+        shape: decodeRequestHeader,
+      });
+    } catch (cause) {
+      if (connection.failure !== null) throw connection.failure;
+      const error = toSnapferryError(cause);
+      await this.#queue.push(this.#incoming({ type: 0, id: noId }, { error, errorId: errorId.decodeHeader }));
+      return false;
+    }
+    if (header === null) {
+      this.#abortAll(new SnapferryError('CONNECTION_LOST', `${connection.description} was ended by the requester`));
+      return false;
+    }
+    await this.#readRest(header);
+    return true;
+  }
+
+  async #readRest(header: RequestHeader): Promise<void> {
+    const name = requestName(header.type);
+    if (!isKnownRequest(header.type)) {
+      // Answered before its body is read: a peer that sent only the header waits for that.
+      const error = new SnapferryError('UNKNOWN_REQUEST', `${name} is not known here`);
+      await this.#queue.push(this.#incoming(header, { error, errorId: errorId.unknownRequestType }));
+      await this.#readBody(header.type, name);
+      return;
+    }
+    const incoming = this.#incoming(header, await this.#readBody(header.type, name));
+    await this.#queue.push(incoming);
+    if (handsOver.has(header.type)) await incoming.answered;
+  }
+
+  async #readBody(type: number, name: string): Promise<Incoming['body']> {
+    const connection = this.#connection;
+    const { requestBodyBytesMax } = connection.limits;
+    const isLong = type === requestType.pullMe && this.#finishedBytesMax !== null;
+    try {
+      const what = `${name} request`;
+      const bytesMax = isLong ? this.#finishedBytesMax : requestBodyBytesMax;
+      const shape = (value: JSONValue): { fields: Fields } => ({ fields: new Fields(value, what) });
+      const body = await connection.readMessage({ what, bytesMax, shape, isDue: true });
+      if (body === null) throw new SnapferryError('STREAM_TRUNCATED', `${what} has no body`);
+      return body;
+    } catch (cause) {
+      if (connection.failure !== null) throw connection.failure;
+      return { error: undecodable(cause), errorId: errorId.decodeRequestBody };
+    }
+  }
+
+  #incoming(header: RequestHeader, body: Incoming['body']): Incoming {
+    let settle: () => void = () => undefined;
+    const answered = new Promise<void>((resolve) => (settle = resolve));
+    const incoming = { header, body, abort: new AbortController(), answered, settle };
+    this.#unanswered.add(incoming);
+    return incoming;
+  }
+
+  #cancel(id: Uint8Array): void {
+    const reason = new SnapferryError('CANCELLED', 'cancelled by the requester');
+    for (const incoming of this.#unanswered) {
+      if (Buffer.compare(incoming.header.id, id) === 0) incoming.abort.abort(reason);
+    }
+  }
+
+  #abortAll(reason: SnapferryError | null): void {
+    for (const incoming of this.#unanswered) incoming.abort.abort(reason);
+  }
+}
+
+/** What a request is answered with whose body is not what its type says; the connection is in step. */
+export function undecodable(cause: unknown): SnapferryError {
+  return new SnapferryError('INVALID_REQUEST', toSnapferryError(cause).message, { cause });
+}
