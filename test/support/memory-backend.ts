@@ -246,7 +246,7 @@ async function receive(
   await faults().afterCommit?.(filesystem);
 }
 
-/** As strict as ZFS: an incremental builds on the newest snapshot, and a dataset needs its parents. */
+/** As strict as ZFS: a receive builds on the newest snapshot, needs its parents, and no other rest in the way. */
 function placeFor(datasets: Map<string, MemoryDataset>, { filesystem, from, to }: ReceiveRequest): MemoryDataset {
   const name = formatDatasetPath(filesystem);
   for (let depth = 1; depth < filesystem.length; depth += 1) {
@@ -258,6 +258,10 @@ function placeFor(datasets: Map<string, MemoryDataset>, { filesystem, from, to }
   const newest = dataset?.versions.findLast(({ content }) => content !== null)?.version.guid ?? null;
   if (dataset === undefined || newest !== (from?.guid ?? null)) {
     throw new SnapferryError('INVALID_REQUEST', `${to.name} does not build on the newest snapshot of ${name}`);
+  }
+  const { partial } = dataset;
+  if (partial !== null && (partial.toGuid !== to.guid || partial.fromGuid !== (from?.guid ?? null))) {
+    throw new SnapferryError('INVALID_REQUEST', `${name} holds the rest of another transfer, which is in the way`);
   }
   return dataset;
 }
