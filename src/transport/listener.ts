@@ -32,11 +32,10 @@ export interface ServerListenerOptions {
   readonly description: string;
   /** Where what happens to single connections is logged. */
   readonly logger: Logger | undefined;
-  /**
-   * Makes the stream of an accepted socket; what it refuses, it throws, and the socket is destroyed. Undefined: the
-   * socket has been dealt with.
-   */
-  readonly accept: (socket: Socket) => Promise<{ stream: ByteStream; peer: Peer } | undefined>;
+  /** The event with which the server hands over a socket. Default `connection`. */
+  readonly event?: string;
+  /** Makes the stream of an accepted socket. What it throws is told to the peer (`ACCESS_DENIED`) and logged. */
+  readonly accept: (socket: Socket) => { stream: ByteStream; peer: Peer };
   readonly onConnection: OnConnection;
 }
 
@@ -57,7 +56,7 @@ export function serverListener(server: Server, options: ServerListenerOptions): 
     const message = `${description} stopped listening: ${cause.message}`;
     settle?.reject(new SnapferryError('CONNECTION_LOST', message, { cause }));
   });
-  server.on('connection', (socket: Socket) => {
+  server.on(options.event ?? 'connection', (socket: Socket) => {
     // From here until the stream is made, an error of the socket has no other listener.
     socket.on('error', (cause) => logger?.debug({ err: cause }, `${description}: a connection broke`));
     void serveSocket(socket, options);
@@ -75,14 +74,28 @@ export function serverListener(server: Server, options: ServerListenerOptions): 
 async function serveSocket(socket: Socket, options: ServerListenerOptions): Promise<void> {
   let stream: ByteStream | undefined;
   try {
-    const accepted = await options.accept(socket);
-    if (accepted === undefined) return;
+    const accepted = options.accept(socket);
     stream = accepted.stream;
     await options.onConnection(stream, accepted.peer);
   } catch (error) {
     const failure = toSnapferryError(error, 'INTERNAL', `${options.description}: a connection could not be served`);
     options.logger?.warn({ err: failure }, failure.message);
-    if (stream === undefined) socket.destroy();
-    else stream.abort(failure);
+    if (stream !== undefined) stream.abort(failure);
+    else if (failure.code === 'ACCESS_DENIED') refuse(socket, failure.message);
+    else socket.destroy();
   }
+}
+
+const refusalMs = 2000;
+
+/**
+ * Tells a peer in plain text why it is not served, and drops it. A client of this protocol takes text for the answer of
+ * something that does not speak it, and quotes it.
+ */
+function refuse(socket: Socket, message: string): void {
+  const timer = setTimeout(() => socket.destroy(), refusalMs);
+  socket.once('close', () => clearTimeout(timer));
+  // Bytes that are left unread would turn the close into a reset, which takes the text with it.
+  socket.resume();
+  socket.end(`${message}\n`);
 }

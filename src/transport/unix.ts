@@ -67,11 +67,10 @@ export async function listenUnix(
     description,
     logger: options.logger,
     onConnection,
-    accept: (socket) =>
-      Promise.resolve({
-        stream: nodeByteStream({ readable: socket, writable: socket, description }),
-        peer: { identity: undefined, address: absolute },
-      }),
+    accept: (socket) => ({
+      stream: nodeByteStream({ readable: socket, writable: socket, description }),
+      peer: { identity: undefined, address: absolute },
+    }),
   });
 }
 
