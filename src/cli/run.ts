@@ -48,8 +48,10 @@ export async function runCommand({ output, doing, body, onInterrupted }: RunOpti
   const { signal } = interruption;
   try {
     const logger = await programLogger({ verbose, json: output.logJson === true });
-    process.exitCode = await body({ terminal, logger, signal });
-    if (signal.aborted) throw signal.reason;
+    const exitCode = await body({ terminal, logger, signal });
+    // What was done in spite of the signal is done.
+    if (signal.aborted && exitCode !== exitCodes.done) throw signal.reason;
+    process.exitCode = exitCode;
   } catch (error) {
     process.exitCode = signal.aborted ? exitCodes.interrupted : exitCodeOf(reportError(error));
     if (signal.aborted) await reportInterruption(terminal, doing, onInterrupted);

@@ -1,0 +1,87 @@
+import type { Command } from 'commander';
+
+/** What the module of a command exports: it adds arguments, options, examples and the action. */
+export interface CommandModule {
+  readonly configure: (command: Command) => void;
+}
+
+/** A command as the overview shows it; the rest is loaded when it is asked for. */
+export interface CommandEntry {
+  readonly name: string;
+  readonly group: string;
+  readonly summary: string;
+  /** Its arguments, as commander writes them. */
+  readonly usage: string;
+  readonly load: () => Promise<CommandModule>;
+}
+
+const replication = 'Replication:';
+const snapshots = 'Snapshots:';
+const servers = 'The other end:';
+
+/** All commands, in the order of the overview. */
+export const commandTable: readonly CommandEntry[] = [
+  {
+    name: 'pull',
+    group: replication,
+    summary: 'snapshot SOURCE and bring TARGET up to date; run where TARGET is',
+    usage: '[options] <source> <target>',
+    load: () => import('./commands/pull.ts'),
+  },
+  {
+    name: 'push',
+    group: replication,
+    summary: 'snapshot SOURCE and bring TARGET up to date; run where SOURCE is',
+    usage: '[options] <source> <target>',
+    load: () => import('./commands/push.ts'),
+  },
+  {
+    name: 'plan',
+    group: replication,
+    summary: 'show what pull or push would do, changing nothing',
+    usage: '[options] <source> <target>',
+    load: () => import('./commands/plan.ts'),
+  },
+  {
+    name: 'snapshot',
+    group: snapshots,
+    summary: 'take a snapshot of a directory, if anything has changed',
+    usage: '[options] <location>',
+    load: () => import('./commands/snapshot.ts'),
+  },
+  {
+    name: 'list',
+    group: snapshots,
+    summary: 'list the snapshots and bookmarks of a directory or a copy',
+    usage: '[options] <location>',
+    load: () => import('./commands/list.ts'),
+  },
+  {
+    name: 'restore',
+    group: snapshots,
+    summary: 'get files back out of a snapshot',
+    usage: '[options] <location[@snapshot]> [path...]',
+    load: () => import('./commands/restore.ts'),
+  },
+  {
+    name: 'verify',
+    group: snapshots,
+    summary: 'read a whole snapshot and compare it with its manifest',
+    usage: '[options] <location[@snapshot]>',
+    load: () => import('./commands/verify.ts'),
+  },
+  {
+    name: 'serve',
+    group: servers,
+    summary: 'answer one connection over stdin and stdout; what ssh runs',
+    usage: '--stdio [options] <location>',
+    load: () => import('./commands/serve.ts'),
+  },
+  {
+    name: 'stdinserver',
+    group: servers,
+    summary: 'the same within limits, as a forced command in authorized_keys',
+    usage: '[options] <identity>',
+    load: () => import('./commands/stdinserver.ts'),
+  },
+];

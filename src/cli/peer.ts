@@ -1,0 +1,102 @@
+import { formatDatasetPath } from '../dataset.ts';
+import type { DatasetPath } from '../dataset.ts';
+import { SnapferryError } from '../errors.ts';
+import { directoryHandler } from '../handlers/directory/handler.ts';
+import { ByteStreamRPC } from '../rpc/byte-stream-rpc.ts';
+import type { RPCHandler, RPCRequester } from '../rpc/interfaces.ts';
+import { LocalRPC } from '../rpc/local-rpc.ts';
+import type { ByteStream } from '../transport/byte-stream.ts';
+import { connectSSH } from '../transport/ssh.ts';
+import { printable } from './format.ts';
+import { localDataset } from './local-dataset.ts';
+import type { LocalDataset } from './local-dataset.ts';
+import type { Location, RemoteLocation } from './location.ts';
+import type { ConnectionFlags } from './options.ts';
+import { remoteArguments } from './remote-command.ts';
+import type { RemoteCommand, SnapshotChoices, SnapshotMode } from './remote-command.ts';
+import type { Run } from './run.ts';
+import { snapshotting } from './snapshotting.ts';
+import type { SnapshotResult } from '../handlers/directory/snapshot.ts';
+
+/** Runs a command of snapferry on the machine of a location. What it says on stderr is shown with the host before it. */
+export async function connectRemote(
+  { terminal, signal }: Run,
+  location: RemoteLocation,
+  command: RemoteCommand,
+  flags: ConnectionFlags,
+): Promise<ByteStream> {
+  const { host, user, port } = location;
+  const sshPort = port ?? flags.sshPort;
+  return connectSSH({
+    host,
+    command: [...(flags.remoteProgram ?? ['snapferry']), ...remoteArguments(command)],
+    signal,
+    onStderrLine: (line) => terminal.note(`${host}: ${printable(line)}`),
+    ...(user !== null && { user }),
+    ...(sshPort !== undefined && { port: sshPort }),
+    ...(flags.identityFile !== undefined && { identityFile: flags.identityFile }),
+    ...(flags.sshConfig !== undefined && { configFile: flags.sshConfig }),
+    ...(flags.sshOption !== undefined && { options: flags.sshOption }),
+  });
+}
+
+/** What is wanted of a source. */
+export interface SourceRequest {
+  readonly location: Location;
+  readonly connection: ConnectionFlags;
+  readonly mode: SnapshotMode;
+  readonly choices: SnapshotChoices;
+  /** Told about a snapshot taken on this machine. */
+  readonly onSnapshot?: (result: SnapshotResult) => void;
+}
+
+/** A requester for a source, near or far. The caller closes it. */
+export async function connectSource(run: Run, request: SourceRequest): Promise<RPCRequester> {
+  const { location, mode, choices, connection } = request;
+  if (location.kind === 'local') {
+    return LocalRPC.connect(sourceHandler(await localDataset(location.path), run, request), { logger: run.logger });
+  }
+  const stream = await connectRemote(
+    run,
+    location,
+    { command: 'serve', snapshot: mode, choices, path: location.path },
+    connection,
+  );
+  return connectStream(run, stream, connection);
+}
+
+/** A requester over a stream, which it owns from now on. */
+export function connectStream({ logger }: Run, stream: ByteStream, flags: ConnectionFlags): Promise<RPCRequester> {
+  return ByteStreamRPC.connect(stream, { logger, minimumVersion: flags.minimumVersion === '2' ? 2 : 1 });
+}
+
+/** The source half of one local dataset, taking a snapshot if that is asked for. */
+export function sourceHandler(
+  dataset: LocalDataset,
+  { logger }: Pick<Run, 'logger'>,
+  { mode, choices, onSnapshot }: Pick<SourceRequest, 'mode' | 'choices' | 'onSnapshot'>,
+): RPCHandler {
+  const name = formatDatasetPath(dataset.path);
+  return snapshotting(directoryHandler({ datasets: [dataset], logger }), {
+    mode,
+    choices,
+    directoryOf: (filesystem) => (formatDatasetPath(filesystem) === name ? dataset.directory : null),
+    ...(onSnapshot !== undefined && { onResult: onSnapshot }),
+  });
+}
+
+/**
+ * The one dataset a source offers; there is one location on the command line, so there can be only one.
+ * @throws SnapferryError `DATASET_NOT_FOUND`, `INVALID_REQUEST` when several are offered
+ */
+export async function onlyDataset(client: RPCRequester, signal: AbortSignal): Promise<DatasetPath> {
+  const offered = await client.filesystems({ roots: null }, { signal });
+  const [only] = offered;
+  if (only === undefined) throw new SnapferryError('DATASET_NOT_FOUND', 'the source offers no dataset');
+  if (offered.length === 1) return only;
+  const names = offered.slice(0, 5).map((path) => printable(formatDatasetPath(path)));
+  throw new SnapferryError(
+    'INVALID_REQUEST',
+    `the source offers ${offered.length} datasets (${names.join(', ')}), not one`,
+  );
+}

@@ -1,0 +1,78 @@
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { commandTable } from './command-table.ts';
+import { exitCodes } from './exit-code.ts';
+
+/**
+ * Runs the command line. Sets the exit code, never rejects for anything a user did. Only the module of the command
+ * that is asked for is loaded: `--help` and `--version` answer in the time Node needs to start.
+ */
+export async function runProgram(argv: readonly string[]): Promise<void> {
+  // `snapferry list | head -1` is no failure of ours.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(process.exitCode ?? exitCodes.done);
+    throw error;
+  });
+  const program = await createProgram(argv.slice(2));
+  try {
+    await program.parseAsync(argv);
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    const isHelp = ['commander.helpDisplayed', 'commander.version'].includes(error.code);
+    const isAskedFor = isHelp || (error.code === 'commander.help' && error.exitCode === 0);
+    process.exitCode = isAskedFor ? exitCodes.done : exitCodes.usage;
+    if (!isAskedFor && argv.includes('--json')) printUsageError(error);
+  }
+}
+
+function printUsageError(error: CommanderError): void {
+  const message = error.message.replace(/^error: /, '');
+  const document = { error: { doing: null, code: 'USAGE', message, advice: null, retryable: false } };
+  process.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
+}
+
+async function createProgram(args: readonly string[]): Promise<Command> {
+  const program = new Command('snapferry')
+    .description('Carries snapshots of directories between machines, over ssh or locally.')
+    .version(readVersion(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'show help')
+    .helpCommand('help [command]', 'show help for a command')
+    .exitOverride()
+    .showHelpAfterError('(snapferry help COMMAND shows what it takes)')
+    .configureHelp({ subcommandTerm: (command) => command.name() });
+  program.addHelpText('after', overview);
+  const asked = args[0] === 'help' ? args[1] : args[0];
+  for (const entry of commandTable) {
+    const command = program.command(entry.name).summary(entry.summary).description(capitalised(entry.summary));
+    command.helpGroup(entry.group).usage(entry.usage);
+    if (entry.name === asked) (await entry.load()).configure(command);
+  }
+  return program;
+}
+
+const overview = `
+Locations:
+  /path, ./path, dir:/path              a directory on this machine
+  [user@]host:path, [user@][::1]:path   a directory on another machine, by ssh
+  ssh://[user@]host[:port]/path         the same, with a port
+  LOCATION@SNAPSHOT                     one of its snapshots, for restore and verify
+
+Examples:
+  snapferry pull ./some-directory ./backup
+  snapferry pull web1:/srv/data /backup/web1
+  snapferry push /srv/data backup@vault:web1
+  snapferry restore /backup/web1 etc/hosts --to ./restored
+
+Exit codes:
+  0 done   1 failed   2 usage or configuration   3 some failed or incomplete   75 try again later   130 interrupted
+`;
+
+function capitalised(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+}
+
+/** Beside `dist` in the package, and beside `src` in the repository. */
+function readVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
