@@ -9,6 +9,11 @@ export interface MemoryPairOptions {
   readonly bufferBytesMax?: number;
   /** What the two ends are called in messages. Default `memory a` and `memory b`. */
   readonly descriptions?: readonly [string, string];
+  /**
+   * For tests: each piece is overwritten when the next one is asked for, as a transport that reads into the same
+   * buffers again would do. Whoever keeps a piece without copying it is found out. Default false.
+   */
+  readonly poison?: boolean;
 }
 
 /**
@@ -21,7 +26,8 @@ export function memoryPair(options: MemoryPairOptions = {}): [ByteStream, ByteSt
   const [nameA, nameB] = options.descriptions ?? ['memory a', 'memory b'];
   const aToB = new Lane(bufferBytesMax);
   const bToA = new Lane(bufferBytesMax);
-  return [new MemoryEnd(nameA, bToA, aToB), new MemoryEnd(nameB, aToB, bToA)];
+  const poison = options.poison ?? false;
+  return [new MemoryEnd(nameA, bToA, aToB, poison), new MemoryEnd(nameB, aToB, bToA, poison)];
 }
 
 /** One direction: a bounded queue with one writer and one reader. */
@@ -121,7 +127,7 @@ class MemoryEnd implements ByteStream {
   readonly #outgoing: Lane;
   #state: 'open' | 'ended' | 'closed' = 'open';
 
-  constructor(description: string, incoming: Lane, outgoing: Lane) {
+  constructor(description: string, incoming: Lane, outgoing: Lane, poison: boolean) {
     this.description = description;
     this.#incoming = incoming;
     this.#outgoing = outgoing;
@@ -130,7 +136,7 @@ class MemoryEnd implements ByteStream {
       [Symbol.asyncIterator]: () => {
         if (used) throw new SnapferryError('INTERNAL', `the source of ${description} was iterated a second time`);
         used = true;
-        return readLane(incoming);
+        return readLane(incoming, poison);
       },
     };
   }
@@ -172,19 +178,26 @@ class MemoryEnd implements ByteStream {
   }
 }
 
-function readLane(lane: Lane): AsyncIterableIterator<Uint8Array> {
+function readLane(lane: Lane, poison: boolean): AsyncIterableIterator<Uint8Array> {
   let done = false;
+  let lent: Uint8Array | undefined;
   return {
     [Symbol.asyncIterator]() {
       return this;
     },
     async next() {
-      const value = done ? undefined : await lane.shift();
-      if (value !== undefined) return { done: false, value };
-      done = true;
-      return { done: true, value: undefined };
+      lent?.fill(0xdb);
+      const piece = done ? undefined : await lane.shift();
+      if (piece === undefined) {
+        done = true;
+        return { done: true, value: undefined };
+      }
+      if (!poison) return { done: false, value: piece };
+      lent = piece.slice();
+      return { done: false, value: lent };
     },
     return() {
+      lent?.fill(0xdb);
       done = true;
       return Promise.resolve({ done: true, value: undefined });
     },

@@ -7,6 +7,24 @@ describeTransport('memory', () => {
   return Promise.resolve({ a, b });
 });
 
+describeTransport('memory, poisoned', () => {
+  const [a, b] = memoryPair({ poison: true });
+  return Promise.resolve({ a, b });
+});
+
+test('a poisoned pair spoils what is kept beyond the next read, and not what was written', async () => {
+  const [a, b] = memoryPair({ poison: true });
+  const written = Buffer.from('first');
+  await a.write(written);
+  await a.end();
+  const source = b.source[Symbol.asyncIterator]();
+  const kept = (await source.next()).value as Uint8Array;
+  expect(Buffer.from(kept).toString()).toBe('first');
+  await source.next();
+  expect([...kept]).toEqual([0xdb, 0xdb, 0xdb, 0xdb, 0xdb]);
+  expect(written.toString()).toBe('first');
+});
+
 test('a direction holds no more than its buffer', async () => {
   const [a, b] = memoryPair({ bufferBytesMax: 10 });
   const order: string[] = [];
