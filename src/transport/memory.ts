@@ -193,7 +193,8 @@ function readLane(lane: Lane, poison: boolean): AsyncIterableIterator<Uint8Array
         return { done: true, value: undefined };
       }
       if (!poison) return { done: false, value: piece };
-      lent = piece.slice();
+      // Not slice(): on a Buffer that is a view, not a copy.
+      lent = new Uint8Array(piece);
       return { done: false, value: lent };
     },
     return() {

@@ -14,7 +14,7 @@ import type { Sshd } from '../support/sshd.ts';
 
 async function readAll(stream: ByteStream): Promise<string> {
   const pieces: Uint8Array[] = [];
-  for await (const piece of stream.source) pieces.push(piece.slice());
+  for await (const piece of stream.source) pieces.push(Buffer.from(piece));
   return Buffer.concat(pieces).toString();
 }
 

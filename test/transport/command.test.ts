@@ -20,7 +20,7 @@ const shell = (script: string, options: Partial<ConnectCommandOptions> = {}): Pr
 
 async function readAll(stream: ByteStream): Promise<string> {
   const pieces: Uint8Array[] = [];
-  for await (const piece of stream.source) pieces.push(piece.slice());
+  for await (const piece of stream.source) pieces.push(Buffer.from(piece));
   return Buffer.concat(pieces).toString();
 }
 

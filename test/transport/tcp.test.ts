@@ -24,7 +24,7 @@ describeTransport('tcp', async () => {
 
 async function readAll(stream: ByteStream): Promise<string> {
   const pieces: Uint8Array[] = [];
-  for await (const piece of stream.source) pieces.push(piece.slice());
+  for await (const piece of stream.source) pieces.push(Buffer.from(piece));
   return Buffer.concat(pieces).toString();
 }
 

@@ -15,7 +15,7 @@ import { describePlatform } from '../support/platform.ts';
 
 async function readAll(stream: ByteStream): Promise<string> {
   const pieces: Uint8Array[] = [];
-  for await (const piece of stream.source) pieces.push(piece.slice());
+  for await (const piece of stream.source) pieces.push(Buffer.from(piece));
   return Buffer.concat(pieces).toString();
 }
 

@@ -125,7 +125,7 @@ describe('listenUnix', () => {
     await dropped.close();
     const served = await connectUnix(path);
     const answer: Uint8Array[] = [];
-    for await (const piece of served.source) answer.push(piece.slice());
+    for await (const piece of served.source) answer.push(Buffer.from(piece));
     expect(Buffer.concat(answer).toString()).toBe('served');
     await served.close();
     expect(listener.description).toContain(path);
