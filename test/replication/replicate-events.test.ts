@@ -27,7 +27,7 @@ describe('the events of a run', () => {
     await expect(replication.report).rejects.toMatchObject({ code: 'ACCESS_DENIED' });
   });
 
-  it('reports everything as cancelled when cancelled before it began', async () => {
+  it('rejects as cancelled when cancelled before the datasets were listed', async () => {
     source.snapshot('a', 's1', '1');
     const replication = await start({ signal: AbortSignal.abort() });
     await expect(replication.report).rejects.toMatchObject({ code: 'CANCELLED' });

@@ -138,4 +138,41 @@ describe('one dataset', () => {
     expect((await run({ concurrency: 3 })).every(({ ok }) => ok)).toBe(true);
     for (const name of ['a', 'b', 'c', 'd']) expect(target.content(name, 's1')).toBe(text(name));
   });
+
+  it('a base destroyed between plan and send fails the dataset, and the next run says what is the matter', async () => {
+    source.snapshot('a', 's1', '1');
+    source.bookmark('a', 's1', 'mark');
+    await run();
+    source.snapshot('a', 's2', '2');
+    source.faults.call = (name) => {
+      if (name !== 'transferEstimate') return;
+      source.faults = {};
+      for (const version of ['@s1', '#mark', '#cursor_job']) source.destroy('a', version);
+      source.snapshot('a', 's3', '3');
+    };
+    expect((await run())[0]).toMatchObject({ ok: false, code: 'VERSION_NOT_FOUND', steps: 0 });
+    expect(target.list('a')).toBe('@s1');
+    expect((await run())[0]).toMatchObject({ ok: false, code: 'CONFLICT' });
+    expect(target.list('a')).toBe('@s1');
+  });
+
+  it('starts anew when the source cannot use the token', async () => {
+    const { guid } = source.snapshot('a', 's1', text('1'));
+    const content = Buffer.from(text('?', 2000));
+    target.datasets.set('a', { versions: [], partial: { fromGuid: null, toGuid: guid, content }, createTXG: 0n });
+    const tokens: unknown[] = [];
+    const { client } = await connected({
+      ...source.handler,
+      initialTransfer({ resumeToken, ...request }, context) {
+        tokens.push(resumeToken);
+        return source.handler.initialTransfer(request, context);
+      },
+    });
+    const replication = await start({ client });
+    const events = await collect(replication);
+    expect(tokens).toEqual([`${guid}::2000`]);
+    expect(events.find(({ kind }) => kind === 'stepStarted')).toMatchObject({ resumed: false });
+    expect((await replication.report).filesystems[0]).toMatchObject({ ok: true });
+    expect(target.content('a', 's1')).toBe(text('1'));
+  });
 });
