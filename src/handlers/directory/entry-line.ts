@@ -15,8 +15,11 @@ const plainText = /^[\u0020-\u007e]*$/;
 const sha256Hex = /^[0-9a-f]{64}$/;
 const decimal = /^(0|-?[1-9]\d{0,30})$/;
 
-/** The bytes of a name as a person may read them on a terminal: invalid UTF-8 replaced, control characters escaped. */
+/**
+ * A path as a person may read it on a terminal: invalid UTF-8 replaced, control characters escaped, `.` for the root.
+ */
 export function printablePath(path: ByteString): string {
+  if (path === '') return '.';
   const text = plainText.test(path) ? path : Buffer.from(path, 'latin1').toString('utf8');
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (character) => {
     return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
