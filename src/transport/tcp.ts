@@ -1,15 +1,17 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import type { AddressInfo, Server, Socket } from 'node:net';
+import type { AddressInfo, OnReadOpts, Server, Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { SnapferryError } from '../errors.ts';
 import { AddressIdentities } from './address-identities.ts';
 import type { ByteStream } from './byte-stream.ts';
 import { connectSocket } from './connect-socket.ts';
 import type { ConnectOptions } from './connect-socket.ts';
+import type { IncomingBytes } from './incoming-bytes.ts';
 import { serverListener } from './listener.ts';
 import type { Listener, OnConnection } from './listener.ts';
 import { nodeByteStream } from './node-streams.ts';
+import { ReadRing } from './read-ring.ts';
 
 /** Where to listen: an address and port (0: any free one), or a listening socket inherited from a service manager. */
 export type ListenAddress = { readonly host: string; readonly port: number } | { readonly fd: number };
@@ -35,8 +37,10 @@ const keepAliveMs = 30_000;
  */
 export async function connectTCP(options: ConnectTCPOptions): Promise<ByteStream> {
   const description = `tcp ${hostAndPort(options.host, options.port)}`;
-  const socket = await connectNetwork(options, description);
-  return tcpStream(socket, description);
+  const ring = new ReadRing();
+  const socket = await connectNetwork(options, description, ring.onread);
+  ring.feedFrom(socket);
+  return tcpStream(socket, description, ring.incoming);
 }
 
 /** What a plain TCP listener takes. */
@@ -77,10 +81,14 @@ export async function listenTCP(
 }
 
 /** A connected and tuned socket: what TLS is put upon as well. */
-export async function connectNetwork(options: ConnectTCPOptions, description: string): Promise<Socket> {
+export async function connectNetwork(
+  options: ConnectTCPOptions,
+  description: string,
+  onread?: OnReadOpts,
+): Promise<Socket> {
   const { host, port, timeoutMs, signal } = options;
   const socket = await connectSocket(
-    { host, port },
+    { host, port, ...(onread !== undefined && { onread }) },
     {
       description,
       ...(timeoutMs !== undefined && { timeoutMs }),
@@ -132,8 +140,9 @@ export function hostAndPort(host: string, port: number): string {
   return plain.includes(':') ? `[${plain}]:${port}` : `${plain}:${port}`;
 }
 
-function tcpStream(socket: Socket, description: string): ByteStream {
+function tcpStream(socket: Socket, description: string, incoming?: IncomingBytes): ByteStream {
   return nodeByteStream({
+    ...(incoming !== undefined && { incoming }),
     readable: socket,
     writable: socket,
     description,

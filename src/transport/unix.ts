@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto';
-import { chmod, link, lstat, rename, stat, unlink } from 'node:fs/promises';
+import { chmod, lstat, stat, unlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { Server } from 'node:net';
 import { dirname, resolve } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { SnapferryError } from '../errors.ts';
 import type { ByteStream } from './byte-stream.ts';
@@ -11,9 +11,14 @@ import type { ConnectOptions } from './connect-socket.ts';
 import { serverListener } from './listener.ts';
 import type { Listener, OnConnection } from './listener.ts';
 import { nodeByteStream } from './node-streams.ts';
+import { ReadRing } from './read-ring.ts';
 
 /** How long the path of a socket may be, in bytes: the kernel's field, less its final zero byte. */
 export const unixPathBytesMax = process.platform === 'linux' ? 107 : 103;
+
+const lockWaitMs = 5000;
+const lockRetryMs = 10;
+const lockLeftoverMs = 10_000;
 
 /**
  * Connects to the unix socket at `path`. An abort of either side looks like an orderly end to the other, for the
@@ -23,8 +28,9 @@ export const unixPathBytesMax = process.platform === 'linux' ? 107 : 103;
 export async function connectUnix(path: string, options: ConnectOptions = {}): Promise<ByteStream> {
   const absolute = socketPath(path);
   const description = `unix ${absolute}`;
+  const ring = new ReadRing();
   const socket = await connectSocket(
-    { path: absolute },
+    { path: absolute, onread: ring.onread },
     {
       ...options,
       description,
@@ -35,7 +41,8 @@ export async function connectUnix(path: string, options: ConnectOptions = {}): P
       },
     },
   );
-  return nodeByteStream({ readable: socket, writable: socket, description });
+  ring.feedFrom(socket);
+  return nodeByteStream({ readable: socket, writable: socket, description, incoming: ring.incoming });
 }
 
 /** What may be chosen about a {@link listenUnix}. */
@@ -59,9 +66,11 @@ export async function listenUnix(
   const absolute = socketPath(path);
   const description = `unix ${absolute}`;
   await requirePrivateDirectory(dirname(absolute));
-  await removeStaleSocket(absolute);
   const server = createServer({ allowHalfOpen: true });
-  await listenPrivately(server, absolute);
+  await withLock(absolute, async () => {
+    await removeStaleSocket(absolute);
+    await listenPrivately(server, absolute);
+  });
   await chmod(absolute, 0o600);
   return serverListener(server, {
     description,
@@ -100,37 +109,50 @@ async function requirePrivateDirectory(directory: string): Promise<void> {
   if ((about.mode & 0o022) !== 0) complain(`others may write to it; use a directory of mode 0700 or 0755`);
 }
 
-async function removeStaleSocket(path: string): Promise<void> {
-  const before = await lstatOrNothing(path);
-  if (before === undefined) return;
-  if (!before.isSocket()) {
-    throw new SnapferryError('INVALID_REQUEST', `${path} is in the way: it exists and is not a socket`);
+/**
+ * Runs `action` while no other process of ours looks at that path: between finding a socket dead and replacing it, a
+ * faster one may have replaced it already, and its living socket would be removed.
+ */
+async function withLock(path: string, action: () => Promise<void>): Promise<void> {
+  const lock = `${path}.lock`;
+  const deadline = Date.now() + lockWaitMs;
+  while (!(await createLock(lock))) {
+    if (Date.now() > deadline) throw busy(path);
+    await setTimeout(lockRetryMs);
   }
-  if (await isAlive(path)) throw busy(path);
-  // Two starting processes may both have found it dead, and the faster one may listen already. Moved away first, what
-  // was taken can be looked at, and put back if it is not what was found dead.
-  const aside = `${path}.${randomBytes(3).toString('hex')}`;
   try {
-    await rename(path, aside);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-    throw new SnapferryError('ACCESS_DENIED', `cannot replace the dead socket ${path}: ${String(error)}`, {
-      cause: error,
-    });
+    await action();
+  } finally {
+    await unlink(lock).catch(() => undefined);
   }
-  const moved = await lstat(aside, { bigint: true });
-  const same = moved.ino === before.ino && moved.mtimeNs === before.mtimeNs;
-  if (!same) await link(aside, path).catch(() => undefined);
-  await unlink(aside);
-  if (!same) throw busy(path);
 }
 
-async function lstatOrNothing(path: string) {
+async function createLock(lock: string): Promise<boolean> {
   try {
-    return await lstat(path, { bigint: true });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new SnapferryError('CONNECT_FAILED', `cannot look at ${path}: ${String(error)}`, { cause: error });
+    await writeFile(lock, '', { flag: 'wx', mode: 0o600 });
+    return true;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') {
+      throw new SnapferryError('CONNECT_FAILED', `cannot listen: ${String(cause)}`, { cause });
+    }
+  }
+  // It is held for milliseconds; an old one was left by a process that was killed just then.
+  const about = await stat(lock).catch(() => undefined);
+  if (about !== undefined && Date.now() - about.mtimeMs > lockLeftoverMs) await unlink(lock).catch(() => undefined);
+  return false;
+}
+
+async function removeStaleSocket(path: string): Promise<void> {
+  try {
+    if (!(await lstat(path)).isSocket()) {
+      throw new SnapferryError('INVALID_REQUEST', `${path} is in the way: it exists and is not a socket`);
+    }
+    if (await isAlive(path)) throw busy(path);
+    await unlink(path);
+  } catch (cause) {
+    if (cause instanceof SnapferryError) throw cause;
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw new SnapferryError('CONNECT_FAILED', `cannot replace the dead socket ${path}: ${String(cause)}`, { cause });
   }
 }
 

@@ -1,5 +1,5 @@
 import { mkdtempSync } from 'node:fs';
-import { chmod, lstat, mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -77,6 +77,16 @@ describe('listenUnix', () => {
     expect(listeners).toHaveLength(1);
     for (const refusal of refusals) expect(refusal.reason).toMatchObject({ code: 'BUSY' });
     for (const listener of listeners) await listener.value.close();
+  });
+
+  test('a lock left by a killed process does not block for ever', async () => {
+    const path = freshPath();
+    await writeFile(`${path}.lock`, '');
+    const longAgo = new Date(Date.now() - 60_000);
+    await utimes(`${path}.lock`, longAgo, longAgo);
+    await using listener = await listenUnix(path, () => undefined);
+    expect(listener.description).toContain(path);
+    await expect(stat(`${path}.lock`)).rejects.toThrow('ENOENT');
   });
 
   test('what is not a socket is left alone', async () => {
