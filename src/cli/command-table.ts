@@ -24,14 +24,14 @@ export const commandTable: readonly CommandEntry[] = [
   {
     name: 'pull',
     group: replication,
-    summary: 'snapshot SOURCE and bring TARGET up to date; run where TARGET is',
+    summary: 'bring a TARGET on this machine up to date with SOURCE',
     usage: '[options] <source> <target>',
     load: () => import('./commands/pull.ts'),
   },
   {
     name: 'push',
     group: replication,
-    summary: 'snapshot SOURCE and bring TARGET up to date; run where SOURCE is',
+    summary: 'bring TARGET up to date with a SOURCE on this machine',
     usage: '[options] <source> <target>',
     load: () => import('./commands/push.ts'),
   },

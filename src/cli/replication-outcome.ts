@@ -83,7 +83,7 @@ async function summary({ direction, target }: ReplicationRequest, outcome: Repli
   const files = await changedFiles(outcome.directory, steps.slice(0, committed));
   const parts = [
     formatCount(committed, 'snapshot'),
-    ...(files === null ? [] : [`${formatCount(files, 'file')} changed`]),
+    ...(files === null ? [] : [formatCount(files, 'file') + (steps[0]?.from === null ? '' : ' changed')]),
     `${formatBytes(bytes)} sent in ${formatDuration(durationMs)}`,
   ];
   return `${did} ${parts.join(', ')}`;

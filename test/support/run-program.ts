@@ -80,6 +80,8 @@ export interface RunProgramOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly stdin?: string;
+  /** Run as this user and group; for tests run by root. */
+  readonly uid?: number;
 }
 
 /** A program under way. */
@@ -103,6 +105,7 @@ export async function startProgram(args: readonly string[], options: RunProgramO
     cwd: options.cwd ?? dirname(program),
     env: { PATH: process.env['PATH'], HOME: process.env['HOME'], TMPDIR: process.env['TMPDIR'], ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
+    ...(options.uid !== undefined && { uid: options.uid, gid: options.uid }),
   });
   child.stdin.on('error', () => {});
   child.stdin.end(options.stdin ?? '');

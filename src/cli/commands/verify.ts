@@ -49,6 +49,6 @@ async function verifyAnywhere(run: Run, text: string, flags: VerifyFlags): Promi
 
 function renderVerification({ snapshot, ok, files, bytes, damaged }: VerifyDocument): string {
   const lines = damaged.map(({ path, problem }) => `${printable(path)}: ${printable(problem)}\n`);
-  const what = `@${printable(snapshot.name)}: ${formatCount(files, 'file')}, ${formatBytes(bytes)} read`;
+  const what = `@${printable(snapshot.name)}: ${formatCount(files, 'entry', 'entries')}, ${formatBytes(bytes)} read`;
   return `${lines.join('')}${what}; ${ok ? 'all as recorded' : `${damaged.length} damaged`}\n`;
 }
