@@ -8,7 +8,8 @@ export interface ByteStream extends AsyncDisposable {
   /**
    * What the peer sends. Ends when the peer has ended its direction in order; throws a SnapferryError
    * (`CONNECTION_LOST`, `CONNECT_FAILED`) when the connection breaks. A piece is lent: it is valid until the next one
-   * is asked for, so whoever keeps bytes copies them. Iterate it once.
+   * is asked for, so whoever keeps bytes copies them: with `new Uint8Array(piece)`, for `slice()` of a Buffer is a view.
+   * Iterate it once; leaving the iteration early stops the reading, and the owner still closes or aborts the stream.
    */
   readonly source: AsyncIterable<Uint8Array>;
   /**
@@ -18,10 +19,15 @@ export interface ByteStream extends AsyncDisposable {
   write(bytes: Uint8Array | Uint8ArrayList): Promise<void>;
   /** Ends this side's direction in order, after everything written. Idempotent. */
   end(): Promise<void>;
-  /** Drops the connection now, both ways, and releases what belongs to it (a child process is killed and reaped). */
+  /**
+   * Drops the connection now, both ways, and releases what belongs to it (a child process is killed and reaped). What
+   * this side is waiting for rejects with `reason` as a SnapferryError. The peer sees `CONNECTION_LOST`, or an end where
+   * the system has no reset (unix sockets, pipes, TLS): an end alone never means that all was well.
+   */
   abort(reason: Error): void;
   /**
-   * Ends the connection in order if it is not ended yet, and resolves once everything that belongs to it is released.
+   * Ends the connection in order if it is not ended yet, throws away what still comes, waits a limited time for the
+   * peer's end, and resolves once everything that belongs to it is released; after an abort it never rejects.
    * Rejects if the end was not in order, e.g. a child that exited with a failure.
    */
   close(): Promise<void>;
