@@ -46,10 +46,49 @@ export { unchunk } from './chunker/unchunk.ts';
 // Transports.
 export type { ByteStream } from './transport/byte-stream.ts';
 export { connectCommand, type ConnectCommandOptions } from './transport/command.ts';
+export { type ConnectOptions } from './transport/connect-socket.ts';
+export { inheritedSockets, type InheritedSocket } from './transport/inherited-sockets.ts';
 export { type Listener, type OnConnection, type Peer } from './transport/listener.ts';
 export { memoryPair, type MemoryPairOptions } from './transport/memory.ts';
 export { nodeByteStream, type NodeByteStreamOptions } from './transport/node-streams.ts';
+export { connectSSH, type ConnectSSHOptions, type SSHDestination } from './transport/ssh.ts';
+export { stdio } from './transport/stdio.ts';
+export {
+  connectTCP,
+  listenTCP,
+  type ConnectTCPOptions,
+  type ListenAddress,
+  type ListenTCPOptions,
+  type NetworkListener,
+} from './transport/tcp.ts';
+export {
+  connectTLS,
+  listenTLS,
+  type ConnectTLSOptions,
+  type ListenTLSOptions,
+  type TLSCredentials,
+} from './transport/tls.ts';
 export { connectUnix, listenUnix, type ListenUnixOptions } from './transport/unix.ts';
+
+// Storage backends.
+export { type ByteString, type Entry } from './handlers/directory/entry.ts';
+export { directoryHandler, type DirectoryDataset } from './handlers/directory/handler.ts';
+export { type SnapshotHeader } from './handlers/directory/manifest.ts';
+export { restore, type RestoreReport, type RestoreRequest } from './handlers/directory/restore.ts';
+export { directorySink, type DirectorySinkOptions } from './handlers/directory/sink.ts';
+export {
+  takeSnapshot,
+  type SnapshotDelta,
+  type SnapshotOptions,
+  type SnapshotResult,
+} from './handlers/directory/snapshot.ts';
+export {
+  verifySnapshot,
+  type DamagedFile,
+  type VerifyOptions,
+  type VerifyReport,
+} from './handlers/directory/verify.ts';
+export { restricted, type AccessPolicy } from './handlers/restricted.ts';
 
 // Replication.
 export {
@@ -61,6 +100,10 @@ export {
 } from './replication/plan.ts';
 export { planReplication } from './replication/plan-replication.ts';
 export { replicate } from './replication/replicate.ts';
+export { pullInto, type PullIntoOptions } from './replication/pull-me.ts';
+export { type TransferProgress } from './replication/progress.ts';
+export { defaultRetryPolicy, type RetryPolicy } from './replication/retry.ts';
+export { conflictCode } from './replication/replication.ts';
 export type {
   PlannedFilesystem,
   PlanReplicationOptions,

@@ -65,7 +65,7 @@ export interface Transfer {
   /** True only if the resume token was used. */
   readonly resumed: boolean;
   /**
-   * The bytes. On the asking side they are a whole, verified stream or a throw: the iteration ends normally only after
+   * The bytes. A handler gives its pieces away: it must not write into them again. On the asking side they are a whole, verified stream or a throw: the iteration ends normally only after
    * the sender declared the end and count and digest agreed. A handler gives its pieces away: what was yielded may wait
    * in a socket's queue after the next piece was asked for, so a buffer is never used again. What a handler holds for a
    * transfer it also releases when the request's signal fires: a generator that was never started runs no `finally`.
