@@ -41,16 +41,20 @@ export type {
 
 // Framing, for programs that speak the chunked format themselves.
 export { chunk } from './chunker/chunk.ts';
-export { unchunk } from './chunker/unchunk.ts';
+export { ByteReader } from './chunker/byte-reader.ts';
+export { ChunkReader, unchunk, type ChunkReaderOptions } from './chunker/unchunk.ts';
 
 // Transports.
 export type { ByteStream } from './transport/byte-stream.ts';
 export { connectCommand, type ConnectCommandOptions } from './transport/command.ts';
-export { type ConnectOptions } from './transport/connect-socket.ts';
+export { AddressIdentities } from './transport/address-identities.ts';
+export { cleanEnvironment } from './transport/clean-environment.ts';
+export { connectTimeoutMsDefault, type ConnectOptions } from './transport/connect-socket.ts';
+export { IncomingBytes, type IncomingBytesOptions } from './transport/incoming-bytes.ts';
 export { inheritedSockets, type InheritedSocket } from './transport/inherited-sockets.ts';
 export { type Listener, type OnConnection, type Peer } from './transport/listener.ts';
 export { memoryPair, type MemoryPairOptions } from './transport/memory.ts';
-export { nodeByteStream, type NodeByteStreamOptions } from './transport/node-streams.ts';
+export { lingerMsDefault, nodeByteStream, type NodeByteStreamOptions } from './transport/node-streams.ts';
 export { connectSSH, type ConnectSSHOptions, type SSHDestination } from './transport/ssh.ts';
 export { stdio } from './transport/stdio.ts';
 export {
@@ -73,7 +77,8 @@ export { connectUnix, listenUnix, type ListenUnixOptions } from './transport/uni
 // Storage backends.
 export { type ByteString, type Entry } from './handlers/directory/entry.ts';
 export { directoryHandler, type DirectoryDataset } from './handlers/directory/handler.ts';
-export { type SnapshotHeader } from './handlers/directory/manifest.ts';
+export { type NotApplied, type SnapshotHeader } from './handlers/directory/manifest.ts';
+export { defaultReceiveLimits, type ReceiveLimits } from './handlers/directory/receive-delta.ts';
 export { restore, type RestoreReport, type RestoreRequest } from './handlers/directory/restore.ts';
 export { directorySink, type DirectorySinkOptions } from './handlers/directory/sink.ts';
 export {
@@ -96,6 +101,7 @@ export {
   type Conflict,
   type FilesystemPlan,
   type IgnoredVersion,
+  type PlanFacts,
   type Step,
 } from './replication/plan.ts';
 export { planReplication } from './replication/plan-replication.ts';
