@@ -10,7 +10,7 @@ import {
 import type { HeaderFields, MemberAttribute, MemberType, Segment } from './archive-format.ts';
 import { paxRecord } from './archive-pax.ts';
 import { encodeSparseMap } from './archive-sparse.ts';
-import type { ByteString } from './entry.ts';
+import type { ByteString, Entry } from './entry.ts';
 
 /** Small members are gathered into writes of this size; larger pieces of content pass through uncopied. */
 const batchBytes = 256 * 1024;
@@ -142,6 +142,28 @@ export class ArchiveWriter {
     this.#inFlight = null;
     if (inFlight !== null) await inFlight;
   }
+}
+
+/** Begins the member for an entry: all of it from the entry, but for attributes and sparse map. */
+export async function writeEntry(
+  writer: ArchiveWriter,
+  entry: Entry,
+  mode: number,
+  member: { readonly attributes: readonly MemberAttribute[] } | null,
+  segments: readonly Segment[] | null,
+): Promise<void> {
+  await writer.member({
+    path: entry.path,
+    type: entry.type,
+    mode,
+    uid: entry.uid,
+    gid: entry.gid,
+    mtimeNs: entry.mtimeNs,
+    size: entry.size,
+    target: entry.target,
+    segments,
+    attributes: member?.attributes ?? [],
+  });
 }
 
 function paxRecords(member: MemberToWrite, fields: HeaderFields, isSparse: boolean): Buffer[] {

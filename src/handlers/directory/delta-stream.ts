@@ -169,36 +169,61 @@ export interface PlannedMember {
   readonly entry: Entry;
   /** Whether the stream has a member for it; otherwise the receiver makes it from the entry alone. */
   readonly isInStream: boolean;
+  /**
+   * For a file in the stream whose content the base has: where in the base. Its member then has no content, but only
+   * what tar knows beyond the entry, that is attributes and ACLs.
+   */
+  readonly contentAt: ByteString | null;
+}
+
+/** From what and to what a stream leads. */
+export interface StreamPlan {
+  readonly delta: Delta;
+  /** All entries of the version that the delta starts from; empty for a full stream. */
+  readonly base: readonly Entry[];
+  /** All entries of the version that it leads to. */
+  readonly to: readonly Entry[];
+  /** Files of the delta, from the first on, that are left out. */
+  readonly skipped: number;
 }
 
 /**
  * What follows the list in a stream, in order; both sides compute it. Everything put, and every directory in which
  * something is put or removed, for that disturbs its time. Of the files only those from number `skipped` on. A hard
  * link is in the stream only behind its file, so that plain `tar -x` of a full stream makes it.
- * @param to all entries of the version that the delta leads to
  */
-export function plannedMembers(delta: Delta, to: readonly Entry[], skipped: number): PlannedMember[] {
-  const put = new Map(delta.put.map((entry) => [entry.path, entry]));
+export function plannedMembers({ delta, base, to, skipped }: StreamPlan): PlannedMember[] {
+  const put = new Set(delta.put.map(({ path }) => path));
   const touched = new Set<ByteString>(['']);
   for (const path of delta.removed) touched.add(parentOf(path));
-  for (const path of put.keys()) touched.add(parentOf(path));
-  const contents = new Set<ByteString>();
-  const planned: PlannedMember[] = [];
+  for (const path of put) touched.add(parentOf(path));
+  const known = knownContents(delta, base);
+  const passed = new Set<ByteString>();
   let file = 0;
-  for (const entry of to) {
-    const isPut = put.has(entry.path);
-    if (entry.type === 'directory') {
-      if (isPut || touched.has(entry.path)) planned.push({ entry, isInStream: true });
-    } else if (!isPut) {
-      continue;
-    } else if (entry.type === 'hardlink') {
-      planned.push({ entry, isInStream: contents.has(entry.target ?? '') });
-    } else if (entry.type !== 'file') {
-      planned.push({ entry, isInStream: true });
-    } else if (file++ >= skipped) {
-      contents.add(entry.path);
-      planned.push({ entry, isInStream: true });
-    }
+  return to.flatMap((entry): PlannedMember[] => {
+    const planned = { entry, isInStream: true, contentAt: null };
+    if (entry.type === 'directory') return put.has(entry.path) || touched.has(entry.path) ? [planned] : [];
+    if (!put.has(entry.path)) return [];
+    if (entry.type === 'hardlink') return [{ ...planned, isInStream: passed.has(entry.target ?? '') }];
+    if (entry.type !== 'file') return [planned];
+    if (file++ < skipped) return [];
+    passed.add(entry.path);
+    return [{ ...planned, contentAt: known.get(contentKey(entry)) ?? null }];
+  });
+}
+
+/** Contents that the delta puts somewhere and the base has, wherever: a file renamed, copied, or changed in its mode only. */
+function knownContents(delta: Delta, base: readonly Entry[]): Map<string, ByteString> {
+  const wanted = new Set(delta.put.flatMap((entry) => (entry.type === 'file' ? [contentKey(entry)] : [])));
+  const known = new Map<string, ByteString>();
+  for (const entry of base) {
+    if (entry.type !== 'file' || entry.size === 0) continue;
+    const key = contentKey(entry);
+    if (wanted.has(key) && !known.has(key)) known.set(key, entry.path);
   }
-  return planned;
+  return known;
+}
+
+function contentKey({ sha256, size }: Entry): string {
+  return `${sha256 ?? ''} ${size}`;
 }

@@ -139,6 +139,8 @@ export class ListReader {
 /** A delta whose every claim has been checked. */
 export interface CheckedDelta {
   readonly delta: Delta;
+  /** All entries of the version it starts from; empty for a full stream. */
+  readonly base: readonly Entry[];
   /** All entries of the version it leads to. */
   readonly to: readonly Entry[];
 }
@@ -164,7 +166,7 @@ export async function checkDelta(base: readonly Entry[], list: ReceivedList): Pr
   if (end.sha256 !== list.end.sha256 || end.lines !== list.end.lines) {
     throw violation('its list of changes has more or less than what changes, or has it out of order');
   }
-  return { delta, to };
+  return { delta, base, to };
 }
 
 function merge(base: readonly Entry[], { removed, put }: Delta): Entry[] {

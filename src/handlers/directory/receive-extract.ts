@@ -2,7 +2,6 @@ import { geteuid, getegid } from 'node:process';
 import { spawnCommand } from '../run-command.ts';
 import type { RunningCommand } from '../run-command.ts';
 import { ArchiveWriter } from './archive-writer.ts';
-import type { ArchiveMember } from './archive-reader.ts';
 import type { Entry } from './entry.ts';
 
 /** How long tar may take to finish what it has when a transfer breaks off, in ms. */
@@ -96,25 +95,4 @@ function withoutForeignRights(entry: Entry): number {
   const setuid = entry.uid === geteuid?.() ? 0 : 0o4000;
   const setgid = entry.gid === getegid?.() ? 0 : 0o2000;
   return entry.mode & ~(setuid | setgid);
-}
-
-/** Begins the member for an entry in our own archive: all from the entry, but for attributes and sparse map. */
-export async function writeEntry(
-  writer: ArchiveWriter,
-  entry: Entry,
-  mode: number,
-  member: Pick<ArchiveMember, 'segments' | 'attributes'> | null,
-): Promise<void> {
-  await writer.member({
-    path: entry.path,
-    type: entry.type,
-    mode,
-    uid: entry.uid,
-    gid: entry.gid,
-    mtimeNs: entry.mtimeNs,
-    size: entry.size,
-    target: entry.target,
-    segments: member?.segments ?? null,
-    attributes: member?.attributes ?? [],
-  });
 }

@@ -3,11 +3,11 @@ import type { Hash } from 'node:crypto';
 import { SnapferryError } from '../../errors.ts';
 import { quotePath, violation } from './archive-format.ts';
 import type { ArchiveMember, ArchiveReader } from './archive-reader.ts';
+import { writeEntry } from './archive-writer.ts';
 import type { ArchiveWriter } from './archive-writer.ts';
 import type { PlannedMember } from './delta-stream.ts';
 import type { ByteString, Entry } from './entry.ts';
 import { nextTurn } from './manifest.ts';
-import { writeEntry } from './receive-extract.ts';
 
 /** How to turn the members of a stream into an archive of our own. */
 export interface MembersRequest {
@@ -15,6 +15,8 @@ export interface MembersRequest {
   readonly writer: ArchiveWriter;
   /** What the stream must hold, exactly and in this order, and what else is to be made. */
   readonly planned: readonly PlannedMember[];
+  /** Has the contents that the stream leaves out because the base has them, in the same order. */
+  readonly known?: ArchiveReader | undefined;
   /** What to make of an entry: itself, something else in its place, or nothing. Contents of the latter are not read. */
   readonly place: (entry: Entry, member: ArchiveMember | null) => Entry | null;
   /** The mode to give it. */
@@ -33,31 +35,52 @@ export interface MembersRequest {
 export async function passMembers(request: MembersRequest): Promise<void> {
   const { reader, writer, planned, place, modeOf } = request;
   const passed = new Map<ByteString, Entry>();
-  for (const { entry, isInStream } of planned) {
-    const member = isInStream ? await nextMember(reader, entry, passed) : null;
+  for (const step of planned) {
+    const { entry } = step;
+    const member = step.isInStream ? await nextMember(reader, step, passed) : null;
     const placed = place(entry, member);
-    if (placed !== null) await writeEntry(writer, placed, modeOf(placed), member);
+    const content = member === null || placed === null ? null : await contentOf(request, step, member);
+    if (placed !== null) await writeEntry(writer, placed, modeOf(placed), member, content?.member.segments ?? null);
     if (entry.type === 'symlink' || entry.type === 'fifo') passed.set(entry.path, entry);
-    if (entry.type !== 'file' || member === null) continue;
-    if (placed === null) {
-      await skipContent(reader);
-    } else {
-      await passContent(request, entry, member);
+    if (content !== null) {
+      await passContent(request, entry, content);
       request.onFile?.(entry);
+    } else if (member !== null) {
+      await skipContent(reader);
     }
   }
   const surplus = await reader.next();
   if (surplus !== null) throw violation(`${quotePath(surplus.path)} is not in its list of changes`);
 }
 
+/** Where the content of a file comes from. */
+interface Content {
+  readonly reader: ArchiveReader;
+  readonly member: ArchiveMember;
+}
+
+async function contentOf(
+  { reader, known }: MembersRequest,
+  { entry, contentAt }: PlannedMember,
+  member: ArchiveMember,
+): Promise<Content | null> {
+  if (entry.type !== 'file') return null;
+  if (contentAt === null) return { reader, member };
+  const found = await known?.next();
+  if (known !== undefined && found?.path === contentAt && found.type === 'file' && found.size === entry.size) {
+    return { reader: known, member: found };
+  }
+  throw new SnapferryError('INTERNAL', `the snapshot here does not have ${quotePath(contentAt)} as its manifest says`);
+}
+
 async function nextMember(
   reader: ArchiveReader,
-  entry: Entry,
+  { entry, contentAt }: PlannedMember,
   passed: ReadonlyMap<ByteString, Entry>,
 ): Promise<ArchiveMember> {
   const member = await reader.next();
   if (member === null) throw violation(`it ends before ${quotePath(entry.path)}`);
-  const fault = memberFault(member, entry, passed);
+  const fault = memberFault(member, contentAt === null ? entry : { ...entry, size: 0 }, passed);
   if (fault === null) return member;
   throw violation(`${quotePath(member.path)}, where ${quotePath(entry.path)} should be, ${fault}`);
 }
@@ -77,8 +100,8 @@ async function skipContent(reader: ArchiveReader): Promise<void> {
   while ((await reader.data()) !== null);
 }
 
-async function passContent(request: MembersRequest, entry: Entry, member: ArchiveMember): Promise<void> {
-  const { reader, writer } = request;
+async function passContent(request: MembersRequest, entry: Entry, { reader, member }: Content): Promise<void> {
+  const { writer } = request;
   const first = await reader.data();
   let sha256: string;
   if (member.segments === null && (first?.length ?? 0) === entry.size) {
@@ -99,8 +122,8 @@ async function passContent(request: MembersRequest, entry: Entry, member: Archiv
   if (sha256 === entry.sha256) return;
   throw new SnapferryError(
     'DIGEST_MISMATCH',
-    `the content of ${quotePath(entry.path)} is not what the sender announced: it was damaged on the way or in the ` +
-      `sender's snapshot; nothing was committed; verify the sender's snapshot`,
+    `the content of ${quotePath(entry.path)} is not what the sender announced: it was damaged on the way or in a ` +
+      'snapshot; nothing was committed; verify the newest snapshot on both sides',
   );
 }
 

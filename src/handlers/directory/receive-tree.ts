@@ -41,7 +41,7 @@ export async function pruneTree(tree: string, base: readonly Entry[], delta: Del
   const doomed = [...delta.removed, ...replaced.map(({ path }) => path)].sort(bytewise).reverse();
   await inTurns(doomed, (path) => {
     if (typeInBase.get(path) === 'directory') rmdirSync(pathBelow(tree, path));
-    else unlinkSync(pathBelow(tree, path));
+    else unlinkIfThere(pathBelow(tree, path));
   });
 }
 

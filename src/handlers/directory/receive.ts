@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { SnapferryError } from '../../errors.ts';
 import type { Logger } from '../../rpc/interfaces.ts';
 import type { ReceiveRequest, ReceiveResult, TransferBytes } from '../../sink.ts';
-import { ArchiveReader } from './archive-reader.ts';
 import { violation } from './archive-format.ts';
+import { ArchiveReader } from './archive-reader.ts';
+import { tarBytes } from './archive-tar.ts';
 import { plannedMembers } from './delta-stream.ts';
-import type { StreamHeader } from './delta-stream.ts';
+import type { PlannedMember, StreamHeader } from './delta-stream.ts';
 import type { Entry } from './entry.ts';
 import type { NotApplied, SnapshotHeader } from './manifest.ts';
 import { checkDelta, checkStep, readList } from './receive-delta.ts';
@@ -77,7 +78,7 @@ async function receiveLocked(
     ? await prepareResumed(context, request, reader)
     : await prepareFresh(context, request, reader, baseHeader?.name ?? null);
   partials.forget(store);
-  const inspection = await extract(context, prepared, reader);
+  const inspection = await extract(context, prepared, reader, baseHeader?.name ?? null);
   const header = await snapshotHeader(store, request, prepared, inspection, baseHeader?.header.notApplied ?? []);
   await store.commit(partialTree(store.receiveDirectory), request.to.name, header, prepared.checked.to);
   await removeTree(store.receiveDirectory);
@@ -181,10 +182,12 @@ async function extract(
   context: ReceiveContext,
   { header, checked }: Prepared,
   reader: ArchiveReader,
+  baseName: string | null,
 ): Promise<Inspection> {
   const { store, signal } = context;
   const tree = partialTree(store.receiveDirectory);
-  const planned = plannedMembers(checked.delta, checked.to, header.skipped);
+  const planned = plannedMembers({ ...checked, skipped: header.skipped });
+  const known = knownContents(store, baseName, planned, signal);
   const extractor = new TreeExtractor(tree);
   let complaints: readonly string[];
   try {
@@ -193,6 +196,7 @@ async function extract(
       reader,
       writer: extractor.writer,
       planned,
+      known,
       place: (entry) => entry,
       modeOf: modeInTree,
       signal,
@@ -201,9 +205,24 @@ async function extract(
   } catch (error) {
     await extractor.windDown();
     throw error;
+  } finally {
+    await known?.close();
   }
   const skipped = filesOf(checked).slice(0, header.skipped);
   return inspectTree(tree, [...planned.map(({ entry }) => entry), ...skipped], complaints);
+}
+
+/** Reads the contents that the base has, from its tree. */
+function knownContents(
+  store: Store,
+  baseName: string | null,
+  planned: readonly PlannedMember[],
+  signal: AbortSignal | undefined,
+): ArchiveReader | undefined {
+  const paths = planned.flatMap(({ contentAt }) => contentAt ?? []);
+  if (baseName === null || paths.length === 0) return undefined;
+  const tree = store.snapshotDirectory(baseName);
+  return new ArchiveReader(tarBytes({ tree, paths, dereferenceHardLinks: true, large: true, signal }), signal);
 }
 
 async function snapshotHeader(

@@ -7,12 +7,13 @@ import type { Progress } from '../../rpc/interfaces.ts';
 import type { TransferBytes } from '../../sink.ts';
 import { ArchiveReader } from './archive-reader.ts';
 import type { ArchiveMember } from './archive-reader.ts';
+import { writeEntry } from './archive-writer.ts';
 import { plannedMembers } from './delta-stream.ts';
 import type { StreamHeader } from './delta-stream.ts';
 import type { Entry } from './entry.ts';
 import { checkDelta, checkStep, defaultReceiveLimits, readList } from './receive-delta.ts';
 import type { CheckedDelta, ReceiveLimits } from './receive-delta.ts';
-import { modeInRestore, TreeExtractor, writeEntry } from './receive-extract.ts';
+import { modeInRestore, TreeExtractor } from './receive-extract.ts';
 import { passMembers } from './receive-members.ts';
 import { inspectTree } from './receive-tree.ts';
 import { checkInTheWay, moveInto } from './restore-move.ts';
@@ -150,7 +151,7 @@ async function renameTo(staged: string, to: string): Promise<void> {
 
 /** The root's own member, kept for when its attributes can be given to a directory that exists. */
 interface RootMember {
-  member: Pick<ArchiveMember, 'segments' | 'attributes'> | null;
+  member: Pick<ArchiveMember, 'attributes'> | null;
 }
 
 async function extract(
@@ -175,7 +176,7 @@ async function extract(
     await passMembers({
       reader,
       writer: extractor.writer,
-      planned: plannedMembers(checked.delta, checked.to, 0),
+      planned: plannedMembers({ ...checked, skipped: 0 }),
       place,
       modeOf: modeInRestore,
       signal: request.signal,
@@ -198,7 +199,7 @@ async function applyRoot({ checked, to }: Plan, { member }: RootMember): Promise
   if (entry === undefined) return;
   const extractor = new TreeExtractor(to);
   try {
-    await writeEntry(extractor.writer, entry, modeInRestore(entry), member);
+    await writeEntry(extractor.writer, entry, modeInRestore(entry), member, null);
     await extractor.finish();
   } catch (error) {
     await extractor.windDown();

@@ -29,7 +29,6 @@ export function partialList(receiveDirectory: string): string {
 /** An interrupted receive that can go on. */
 export interface PartialReceive {
   readonly list: ReceivedList;
-  readonly base: readonly Entry[];
   readonly checked: CheckedDelta;
 }
 
@@ -46,7 +45,7 @@ export async function findPartial(store: Store, limits: ReceiveLimits): Promise<
     const baseVersion = snapshots.find(({ guid }) => guid === from);
     if (snapshots.some(({ guid }) => guid === to.guid) || (from !== null && baseVersion === undefined)) return null;
     const base = baseVersion === undefined ? [] : await store.entries(baseVersion.name);
-    return { list, base, checked: await checkDelta(base, list) };
+    return { list, checked: await checkDelta(base, list) };
   } catch (error) {
     // Damaged, say by a power cut: then it starts anew, which is always right.
     if (error instanceof SnapferryError || isErrno(error, 'ENOENT')) return null;

@@ -3,13 +3,13 @@ import type { FilesystemVersion } from '../../dataset.ts';
 import { SnapferryError } from '../../errors.ts';
 import type { Transfer } from '../../rpc/interfaces.ts';
 import type { TransferBytes } from '../../sink.ts';
-import { spawnCommand } from '../run-command.ts';
 import { blockBytes, paddingAfter } from './archive-format.ts';
-import { ArchiveWriter } from './archive-writer.ts';
+import { ArchiveReader } from './archive-reader.ts';
+import { tarBytes } from './archive-tar.ts';
+import { ArchiveWriter, writeEntry } from './archive-writer.ts';
 import { encodeDelta, encodeEnd, encodeHeader, plannedMembers, streamMemberPath } from './delta-stream.ts';
-import type { StreamHeader } from './delta-stream.ts';
-import type { ByteString, Entry } from './entry.ts';
-import { diffEntries } from './manifest.ts';
+import type { PlannedMember, StreamHeader } from './delta-stream.ts';
+import { diffEntries, printablePath } from './manifest.ts';
 import type { SnapshotHeader } from './manifest.ts';
 import { decodeResumeToken, isSameStep } from './resume-token.ts';
 import type { ResumeToken } from './resume-token.ts';
@@ -22,8 +22,6 @@ export const directoryStreamFormat = 'directory';
 const memberOverheadBytes = 3 * blockBytes;
 /** Above this, tar writes in large records, whose padding is then no matter. */
 const largeStreamBytesMin = 16 * 1024 * 1024;
-const largeRecordBlocks = 512;
-const defaultRecordBlocks = 20;
 
 /** Which transfer is wanted of a store. Versions are found by guid. */
 export interface SendRequest {
@@ -42,7 +40,7 @@ interface PreparedSend {
   /** The lines of the delta; empty when the receiver has them. */
   readonly lines: readonly Buffer[];
   readonly endLine: Buffer;
-  readonly members: readonly Entry[];
+  readonly members: readonly PlannedMember[];
   readonly estimatedBytes: number;
 }
 
@@ -95,9 +93,8 @@ async function prepareSend(store: Store, request: SendRequest): Promise<Prepared
     token.next <= files &&
     isSameStep(token, { to: snapshot.guid, from: request.from?.guid ?? null, delta: end.sha256 });
   const header = streamHeader(request, snapshot, await store.header(snapshot.name), isResumed ? token : null);
-  const members = plannedMembers(delta, to, header.skipped).flatMap(({ entry, isInStream }) =>
-    isInStream ? [entry] : [],
-  );
+  const plan = plannedMembers({ delta, base: from ?? [], to, skipped: header.skipped });
+  const members = plan.filter(({ isInStream }) => isInStream);
   const lines = isResumed ? [] : buffers;
   const listBytes = lines.reduce((sum, { length }) => sum + length, 0);
   return {
@@ -105,11 +102,12 @@ async function prepareSend(store: Store, request: SendRequest): Promise<Prepared
     lines,
     endLine: Buffer.from(`${encodeEnd(end)}\n`),
     members,
-    estimatedBytes: members.reduce((sum, entry) => sum + memberBytes(entry), listBytes + 4 * blockBytes),
+    estimatedBytes: members.reduce((sum, member) => sum + memberBytes(member), listBytes + 4 * blockBytes),
   };
 }
 
-function memberBytes({ size }: Entry): number {
+function memberBytes({ entry, contentAt }: PlannedMember): number {
+  const size = contentAt === null ? entry.size : 0;
   return memberOverheadBytes + size + paddingAfter(size);
 }
 
@@ -132,57 +130,60 @@ function streamHeader(
 
 async function* streamBytes(prepared: PreparedSend, tree: string, signal: AbortSignal | undefined): TransferBytes {
   yield* listMember(prepared);
-  const recordBlocks = prepared.estimatedBytes > largeStreamBytesMin ? largeRecordBlocks : defaultRecordBlocks;
-  const tar = spawnCommand({
-    argv: [
-      'tar',
-      '--create',
-      '--file=-',
-      '--format=posix',
-      // Neither is ever applied, and both differ each time.
-      '--pax-option=delete=atime,delete=ctime',
-      '--sparse',
-      '--xattrs',
-      '--xattrs-include=*',
-      '--acls',
-      '--numeric-owner',
-      '--no-recursion',
-      '--no-unquote',
-      `--blocking-factor=${recordBlocks}`,
-      // The next snapshot hard-links these files while we read them, and so changes their ctime. Whether a content
-      // is right is for its digest to say.
-      '--warning=no-file-changed',
-      '--null',
-      '--files-from=-',
-    ],
-    cwd: tree,
-    stdin: namesOf(prepared.members),
+  const tar = tarBytes({
+    tree,
+    paths: prepared.members.map(({ entry }) => entry.path),
+    large: prepared.estimatedBytes > largeStreamBytesMin,
     signal,
-    code: 'SOURCE_FAILED',
-    acceptsStatus: (status, stderr) => status === 1 && stderr === '',
   });
+  const isAllSent = prepared.members.every(({ contentAt }) => contentAt === null);
+  yield* isAllSent ? tar : withoutKnownContents(prepared.members, tar);
+}
+
+/** What tar writes, but for the contents that the receiver has. */
+async function* withoutKnownContents(
+  members: readonly PlannedMember[],
+  tar: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  const reader = new ArchiveReader(tar);
+  const { writer, written } = bufferedWriter();
   try {
-    try {
-      yield* tar.stdout;
-    } catch (error) {
-      // A stopped tar breaks its output; then the reason is what it was stopped for.
-      await tar.finished;
-      throw error;
+    for (const { entry, contentAt } of members) {
+      const member = await reader.next();
+      if (member === null) throw new SnapferryError('SOURCE_FAILED', `tar left out ${printablePath(entry.path)}`);
+      const { type, target, size } = member;
+      if (contentAt === null)
+        await writeEntry(writer, { ...entry, type, target, size }, entry.mode, member, member.segments);
+      else await writeEntry(writer, { ...entry, size: 0 }, entry.mode, member, null);
+      for (let piece = await reader.data(); piece !== null; piece = await reader.data()) {
+        if (contentAt === null) await writer.data(piece);
+        yield* written.splice(0);
+      }
+      await writer.endData();
     }
-    await tar.finished;
+    // Only now is it known that tar succeeded.
+    await reader.next();
+    await writer.finish();
+    yield* written;
   } finally {
-    await tar.stop();
+    await reader.close();
   }
 }
 
-async function* listMember({ header, lines, endLine }: PreparedSend): AsyncGenerator<Uint8Array> {
-  const parts = [Buffer.from(`${encodeHeader(header)}\n`), ...lines, endLine];
-  const size = parts.reduce((sum, { length }) => sum + length, 0);
+/** A writer whose output waits in `written` until somebody takes it. */
+function bufferedWriter(): { writer: ArchiveWriter; written: Uint8Array[] } {
   const written: Uint8Array[] = [];
   const writer = new ArchiveWriter((bytes) => {
     written.push(Uint8Array.from(bytes));
     return Promise.resolve();
   });
+  return { writer, written };
+}
+
+async function* listMember({ header, lines, endLine }: PreparedSend): AsyncGenerator<Uint8Array> {
+  const parts = [Buffer.from(`${encodeHeader(header)}\n`), ...lines, endLine];
+  const size = parts.reduce((sum, { length }) => sum + length, 0);
+  const { writer, written } = bufferedWriter();
   await writer.member({
     path: streamMemberPath,
     type: 'file',
@@ -199,16 +200,4 @@ async function* listMember({ header, lines, endLine }: PreparedSend): AsyncGener
   yield* written;
   yield* parts;
   yield Buffer.alloc(paddingAfter(size));
-}
-
-const namesPerPiece = 1000;
-
-async function* namesOf(members: readonly Entry[]): AsyncGenerator<Uint8Array> {
-  for (let start = 0; start < members.length; start += namesPerPiece) {
-    const names: ByteString[] = members
-      .slice(start, start + namesPerPiece)
-      .map(({ path }) => (path === '' ? '.' : path));
-    yield Buffer.from(`${names.join('\u0000')}\u0000`, 'latin1');
-    await Promise.resolve();
-  }
 }
