@@ -1,16 +1,14 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { statSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import type { Uint8ArrayList } from 'uint8arraylist';
-import { SnapferryError, toSnapferryError, type ErrorCode } from '../errors.ts';
+import { SnapferryError, toSnapferryError } from '../errors.ts';
+import { describeCommand, exitFailure, startFailure, type CommandIdentity } from './command-failure.ts';
 
 /** Bytes a command is fed with, or gives. */
 export type CommandBytes = Uint8Array | Uint8ArrayList;
 
 /** What to run and within which bounds. There is never a shell: `argv` reaches the program as it is. */
-export interface CommandOptions {
-  readonly argv: readonly [string, ...string[]];
-  readonly cwd?: string | undefined;
+export interface CommandOptions extends CommandIdentity {
   /** Stops the command; whoever waits for it gets `CANCELLED`. */
   readonly signal?: AbortSignal | undefined;
   /** Stops the command after so many ms; whoever waits for it gets `TIMEOUT`. At most 2^31 - 1. */
@@ -21,8 +19,6 @@ export interface CommandOptions {
   readonly stdoutBytesMax?: number | undefined;
   /** Whether an exit status other than 0 is none the less success, judged with the command's stderr. Default: never. */
   readonly acceptsStatus?: ((status: number, stderr: string) => boolean) | undefined;
-  /** Code of the error when the command fails. Default `SOURCE_FAILED`. */
-  readonly code?: ErrorCode | undefined;
 }
 
 /** A command under way. Whoever spawned it awaits `finished`, or calls `stop`. */
@@ -45,22 +41,9 @@ export interface RunningCommand {
 }
 
 const stderrBytesMax = 64 * 1024;
-const stderrCharactersQuoted = 4096;
 const stdoutBytesMaxDefault = 64 * 1024 * 1024;
 const stopGraceMs = 2000;
 const deadlineMsMax = 2 ** 31 - 1;
-
-const packageOf: Readonly<Record<string, string>> = {
-  tar: 'tar',
-  cp: 'coreutils',
-  rm: 'coreutils',
-  sync: 'coreutils',
-  touch: 'coreutils',
-  cat: 'coreutils',
-  xargs: 'findutils',
-  find: 'findutils',
-  flock: 'util-linux',
-};
 
 const living = new Set<ChildProcess>();
 
@@ -115,7 +98,7 @@ export function spawnCommand(options: CommandOptions): RunningCommand {
     write: (bytes) => input.write(bytes),
     endInput: () => input.end(),
     finished,
-    stop: () => stopping.stop(new SnapferryError('CANCELLED', `${describe(options)} was stopped`)),
+    stop: () => stopping.stop(new SnapferryError('CANCELLED', `${describeCommand(options)} was stopped`)),
   };
 }
 
@@ -134,7 +117,7 @@ export async function runCommand(options: CommandOptions): Promise<{ stdout: Buf
       if (bytes > bytesMax) {
         throw new SnapferryError(
           options.code ?? 'SOURCE_FAILED',
-          `${describe(options)} printed over ${bytesMax} bytes`,
+          `${describeCommand(options)} printed over ${bytesMax} bytes`,
         );
       }
       pieces.push(piece);
@@ -143,14 +126,10 @@ export async function runCommand(options: CommandOptions): Promise<{ stdout: Buf
     // A killed command breaks its output; then the reason is what it was killed for.
     if (error instanceof SnapferryError) await command.stop();
     else await command.finished;
-    throw toSnapferryError(error, options.code, describe(options));
+    throw toSnapferryError(error, options.code, describeCommand(options));
   }
   const { stderr } = await command.finished;
   return { stdout: Buffer.concat(pieces), stderr };
-}
-
-function describe(options: CommandOptions): string {
-  return `"${options.argv.join(' ')}"${options.cwd === undefined ? '' : ` in ${options.cwd}`}`;
 }
 
 /** Ends a command politely, then hard, and remembers the first reason for it. */
@@ -188,7 +167,7 @@ class Stopper {
 async function settle(child: ChildProcess, options: CommandOptions, stopping: Stopper): Promise<{ stderr: string }> {
   const stderr = new Tail(child.stderr);
   const onAbort = (): void => {
-    void stopping.stop(new SnapferryError('CANCELLED', `${describe(options)} was cancelled`));
+    void stopping.stop(new SnapferryError('CANCELLED', `${describeCommand(options)} was cancelled`));
   };
   if (options.signal?.aborted === true) onAbort();
   options.signal?.addEventListener('abort', onAbort, { once: true });
@@ -207,12 +186,12 @@ async function settle(child: ChildProcess, options: CommandOptions, stopping: St
         else child.stderr.once('close', done);
       });
     });
-    if (failure !== null) throw startFailure(failure, options);
+    if (failure !== null) throw startFailure(options, failure);
     if (stopping.reason !== null) throw stopping.reason;
     const text = stderr.text();
     const isSuccess =
       child.exitCode === 0 || (child.exitCode !== null && options.acceptsStatus?.(child.exitCode, text) === true);
-    if (!isSuccess) throw exitFailure(child, options, text);
+    if (!isSuccess) throw exitFailure(options, child.exitCode ?? child.signalCode, text);
     return { stderr: text };
   } finally {
     clearTimeout(deadline);
@@ -224,33 +203,11 @@ function startDeadline(options: CommandOptions, stopping: Stopper): NodeJS.Timeo
   const deadlineMs = options.deadlineMs;
   if (deadlineMs === undefined) return undefined;
   return setTimeout(
-    () => void stopping.stop(new SnapferryError('TIMEOUT', `${describe(options)} took longer than ${deadlineMs} ms`)),
+    () =>
+      void stopping.stop(
+        new SnapferryError('TIMEOUT', `${describeCommand(options)} took longer than ${deadlineMs} ms`),
+      ),
     Math.min(deadlineMs, deadlineMsMax),
-  );
-}
-
-function startFailure(error: Error, options: CommandOptions): SnapferryError {
-  const program = options.argv[0];
-  const code = options.code ?? 'SOURCE_FAILED';
-  const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-  if (isMissing && options.cwd !== undefined && statSync(options.cwd, { throwIfNoEntry: false }) === undefined) {
-    return new SnapferryError(code, `cannot run ${describe(options)}: there is no such directory`, { cause: error });
-  }
-  const debian = packageOf[program];
-  const advice = debian === undefined ? '' : `; install it (Debian: apt-get install ${debian})`;
-  const text = isMissing ? `the program "${program}" is not on the PATH${advice}` : error.message;
-  return new SnapferryError(code, `cannot run ${describe(options)}: ${text}`, { cause: error });
-}
-
-function exitFailure(child: ChildProcess, options: CommandOptions, stderr: string): SnapferryError {
-  const how =
-    child.signalCode === null
-      ? `exited with status ${String(child.exitCode)}`
-      : `was killed by signal ${child.signalCode}`;
-  const text = stderr.trim().slice(-stderrCharactersQuoted);
-  return new SnapferryError(
-    options.code ?? 'SOURCE_FAILED',
-    `${describe(options)} ${how}${text === '' ? '' : `: ${text}`}`,
   );
 }
 
@@ -299,7 +256,7 @@ class CommandInput {
     // The command hung up. Its own reason, if it has one, says more than EPIPE.
     await this.#finished;
     const code = this.#options.code ?? 'SOURCE_FAILED';
-    throw new SnapferryError(code, `${describe(this.#options)} stopped reading before the end of its input`, {
+    throw new SnapferryError(code, `${describeCommand(this.#options)} stopped reading before the end of its input`, {
       cause: failure,
     });
   }

@@ -47,10 +47,18 @@ export async function acquireLock(
 async function tryLock(path: string): Promise<Lock | null> {
   const file = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
   try {
-    const command = spawnCommand({ argv: ['flock', '--nonblock', path, 'cat'], code: 'INTERNAL' });
+    const command = spawnCommand({
+      argv: ['flock', '--nonblock', path, 'cat'],
+      code: 'INTERNAL',
+      // So says flock, in silence, that another holds the lock.
+      acceptsStatus: (status, stderr) => status === 1 && stderr === '',
+    });
     // `cat` runs only once the lock is ours, so its echo says so.
     const [echo] = await Promise.all([firstPiece(command), command.write(handshake).catch(() => undefined)]);
-    if (echo === null) return await explainRefusal(command);
+    if (echo === null) {
+      await command.finished;
+      return null;
+    }
     const owner = JSON.stringify({ pid: process.pid, since: new Date().toISOString() });
     await file.truncate(0);
     await file.write(`${owner}\n`, 0);
@@ -62,17 +70,6 @@ async function tryLock(path: string): Promise<Lock | null> {
 
 async function firstPiece(command: RunningCommand): Promise<Uint8Array | null> {
   for await (const piece of command.stdout) return piece;
-  return null;
-}
-
-/** `flock` exits with 1 and in silence when another holds the lock; whatever else it says is a failure. */
-async function explainRefusal(command: RunningCommand): Promise<null> {
-  try {
-    await command.finished;
-  } catch (error) {
-    if (error instanceof SnapferryError && error.message.endsWith('exited with status 1')) return null;
-    throw error;
-  }
   return null;
 }
 

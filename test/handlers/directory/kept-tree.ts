@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
@@ -112,7 +113,7 @@ export function describeTree(root: string, options: { readonly isOwnerKept?: boo
 }
 
 function digest(path: Buffer): string {
-  return execFileSync('sha256sum', { input: fs.readFileSync(path), encoding: 'utf8' }).slice(0, 64);
+  return createHash('sha256').update(fs.readFileSync(path)).digest('hex');
 }
 
 function attributes(root: string): string {
