@@ -48,7 +48,7 @@ async function contest(settings: Settings): Promise<Contest> {
   await writeSampleTree(tree);
   const rsyncVersion = await toolVersion('rsync');
   const makers: [string, MakeBackup][] = [
-    [ours, (from, target) => backUpWithUs(settings, from, target)],
+    [ours, (from, target, number) => backUpWithUs(settings, from, target, number)],
     ...(rsyncVersion === null ? [] : [[rsync, backUpWithRsync] as [string, MakeBackup]]),
     [tar, backUpWithTar],
   ];
@@ -123,10 +123,10 @@ function sampleOf(first: TimedBackup, second: TimedBackup): Sample {
   };
 }
 
-async function backUpWithUs(settings: Settings, tree: SampleTree, target: string): Promise<Backup> {
+async function backUpWithUs(settings: Settings, tree: SampleTree, target: string, number: 1 | 2): Promise<Backup> {
   const store = join(target, 'copy');
   const argument: DirectoryBackupOptions = { source: tree.folder, target: store };
-  const profile = profileArguments(settings.profileFolder, 'directory-backup');
+  const profile = profileArguments(settings.profileFolder, `backup-${number}`);
   const parts = (await runProgram(
     settings,
     'ends/directory-backup.js',
