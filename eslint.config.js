@@ -1,3 +1,4 @@
+import { defineConfig } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
 // Missing on Node 20, which we support: the linter is where that is noticed, not a user's machine.
@@ -9,7 +10,7 @@ const absentOnNode20 = [
   ['JSON', 'rawJSON'],
 ];
 
-export default tseslint.config(
+export default defineConfig(
   { ignores: ['dist/', 'coverage/', 'docs/api/', 'test/fixtures/', '.tmp/'] },
   ...tseslint.configs.strictTypeChecked,
   {

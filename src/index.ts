@@ -42,7 +42,7 @@ export type {
 // Framing, for programs that speak the chunked format themselves.
 export { chunk } from './chunker/chunk.ts';
 export { ByteReader } from './chunker/byte-reader.ts';
-export { ChunkReader, unchunk, type ChunkReaderOptions } from './chunker/unchunk.ts';
+export { ChunkReader, unchunk, type ChunkReaderOptions, type MessageOptions } from './chunker/unchunk.ts';
 
 // Transports.
 export type { ByteStream } from './transport/byte-stream.ts';
