@@ -18,12 +18,13 @@ const mebibyte = 1024 * 1024;
 /** Writes the tree; contents are random, so that nothing on the way can shrink them. */
 export async function writeSampleTree(tree: SampleTree): Promise<void> {
   await mkdir(tree.folder);
+  // First, so that it is old when it is looked at: a file changed within the last seconds has to be read again next time.
+  await writeBigFile(join(tree.folder, 'big'), tree.bigFileBytes);
   for (let first = 0; first < tree.smallFiles; first += filesPerFolder) {
     await mkdir(join(tree.folder, folderOf(first)));
     for (let index = first; index < Math.min(first + filesPerFolder, tree.smallFiles); index++)
       await rewrite(tree, index);
   }
-  await writeBigFile(join(tree.folder, 'big'), tree.bigFileBytes);
 }
 
 /** Gives one of a hundred of the small files new contents, spread over the tree; `turn` chooses which. */
