@@ -22,7 +22,7 @@ const handshake = Buffer.from('locked\n');
  * with one of our pipes as its lifeline: it ends with us, however we end, also in containers that cannot see each
  * other's processes, and nobody ever has to judge whether an owner is still alive.
  * @param options.waitMs how long to wait for another owner; 0 by default
- * @throws SnapferryError `BUSY` naming the owner and since when; `INTERNAL` when locking does not work here
+ * @throws SnapferryError `BUSY` naming the owner and since when; `CANCELLED`; `INTERNAL` when locking does not work
  */
 export async function acquireLock(
   path: string,
@@ -30,7 +30,9 @@ export async function acquireLock(
 ): Promise<Lock> {
   const started = Date.now();
   for (;;) {
-    options.signal?.throwIfAborted();
+    if (options.signal?.aborted === true) {
+      throw new SnapferryError('CANCELLED', `waiting for ${options.what} was cancelled`);
+    }
     const lock = await tryLock(path);
     if (lock !== null) return lock;
     const owner = await readOwner(path);
@@ -40,7 +42,7 @@ export async function acquireLock(
     if (waitedMs >= patienceMs) {
       throw new SnapferryError('BUSY', `${options.what} is in use by ${owner.text}; try again when it is done`);
     }
-    await sleep(pollMs, undefined, options.signal === undefined ? {} : { signal: options.signal });
+    await sleep(pollMs);
   }
 }
 

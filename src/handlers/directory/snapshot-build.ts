@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import type { ByteString, Entry } from './entry.ts';
 import { nextTurn, parentOf } from './manifest.ts';
 import { bytePath, checkSignal } from './scan.ts';
-import type { Comparison, Item } from './snapshot-compare.ts';
+import { isCopied, type Comparison, type Item } from './snapshot-compare.ts';
 import { copyItems, type CopyContext } from './snapshot-copy.ts';
 import { finishDirectories } from './snapshot-directories.ts';
 import { copyTreeLinked, stripDirectories } from './tree.ts';
@@ -27,7 +27,7 @@ export async function buildTree(
     await clear(comparison, context, touched);
   }
   await makeDirectories(comparison.items, base, context, touched);
-  const files = comparison.items.filter((item) => isCopied(item));
+  const files = comparison.items.filter(isCopied);
   for (const item of files) touched.add(parentOf(item.path));
   await copyItems(files, context);
   await promoteLinks(comparison.items, context, touched);
@@ -38,10 +38,6 @@ export async function buildTree(
     context,
   );
   return collect(comparison.items);
-}
-
-function isCopied(item: Item): boolean {
-  return !item.isUnchanged && !item.isDropped && item.type !== 'directory' && item.type !== 'hardlink';
 }
 
 /** Removes from the linked tree what is no longer there or is to be replaced: nothing is ever written through a link. */

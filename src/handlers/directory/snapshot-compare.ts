@@ -25,6 +25,11 @@ export interface Item {
   isDropped: boolean;
 }
 
+/** Whether a name's content has to be copied; directories are made and hardlinks linked. */
+export function isCopied(item: Item): boolean {
+  return !item.isUnchanged && !item.isDropped && item.type !== 'directory' && item.type !== 'hardlink';
+}
+
 /** How the live tree differs from the newest snapshot. */
 export interface Comparison {
   /** Everything that is to be in the snapshot, in path order. */

@@ -10,7 +10,7 @@ import { checkTree, diffEntries, manifestSha256, type NotApplied, type SnapshotH
 import { FileHasher } from './scan-hash.ts';
 import { listPaths, requireListable, scanTree, type Scan, type ScanOptions } from './scan.ts';
 import { buildTree } from './snapshot-build.ts';
-import { compareWithPrevious, type Comparison } from './snapshot-compare.ts';
+import { compareWithPrevious, isCopied, type Comparison } from './snapshot-compare.ts';
 import type { CopyContext } from './snapshot-copy.ts';
 import { confirmLiveIndex, prepareLiveIndex, readLiveIndex, type LiveIndex } from './snapshot-index.ts';
 import { findStore } from './store-layout.ts';
@@ -183,7 +183,7 @@ class SnapshotRun {
     comparison: Comparison,
     previous: Previous | null,
   ): CopyContext {
-    const total = comparison.items.filter((item) => !item.isUnchanged).length;
+    const total = comparison.items.filter(isCopied).length;
     return {
       source: this.#source,
       target,

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { FilesystemVersion } from '../../dataset.ts';
 import { SnapferryError } from '../../errors.ts';
 import { decodeHeader, headerPath, nextTurn, type SnapshotHeader } from './manifest.ts';
@@ -8,6 +9,8 @@ import { isErrno, temporarySuffix } from './store-files.ts';
 import { removeTree } from './tree.ts';
 
 const headersPerTurn = 200;
+const abandonedAttemptsMax = 100;
+const abandonedPauseMs = 50;
 
 /** A header as it travels on the wire. */
 export function toVersion(type: 'snapshot' | 'bookmark', name: string, header: SnapshotHeader): FilesystemVersion {
@@ -39,13 +42,12 @@ export async function readHeaders(
 }
 
 /**
- * Removes what writers that died left in a store. Only for the holder of its lock. A command of a dead writer may need
- * a moment to notice; what it still writes goes the next time.
+ * Removes what writers that died left in a store. Only for the holder of its lock.
  */
 export async function removeLitter(root: string): Promise<void> {
   const staging = join(root, 'staging');
   for (const name of await readdir(staging)) {
-    if (name !== 'receive') await removeTree(join(staging, name)).catch(() => undefined);
+    if (name !== 'receive') await removeAbandoned(join(staging, name));
   }
   const manifests = join(root, 'manifests');
   const snapshots = new Set(await readdir(join(root, 'snapshots')));
@@ -55,5 +57,21 @@ export async function removeLitter(root: string): Promise<void> {
   }
   for (const file of await readdir(root)) {
     if (file.endsWith(temporarySuffix)) await rm(join(root, file), { force: true });
+  }
+}
+
+/**
+ * A command of the dead writer (a `cp` of many files) may go on for a moment and fill what is being emptied. Once the
+ * top is gone it can no longer do so.
+ */
+async function removeAbandoned(path: string): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await removeTree(path);
+      return;
+    } catch (error) {
+      if (attempt === abandonedAttemptsMax) throw error;
+      await sleep(abandonedPauseMs);
+    }
   }
 }
