@@ -2,15 +2,15 @@ import type { Command } from 'commander';
 import { addExamples } from '../options.ts';
 import { addReplicationOptions } from '../replication-request.ts';
 import type { ReplicationFlags } from '../replication-request.ts';
-import { runReplication } from '../run-replication.ts';
 
 /** `snapferry pull SOURCE TARGET`. */
 export function configure(command: Command): void {
   addReplicationOptions(command)
     .option('-n, --dry-run', 'only show what would be done, as plan does')
-    .action((source: string, target: string) =>
-      runReplication('pull', source, target, command.opts<ReplicationFlags>()),
-    );
+    .action(async (source: string, target: string) => {
+      const { runReplication } = await import('../run-replication.ts');
+      return runReplication('pull', source, target, command.opts<ReplicationFlags>());
+    });
   addExamples(command, [
     ['./some-directory ./backup', 'back up a directory of this machine'],
     ['web1:/srv/data /backup/web1', 'fetch one from another machine'],

@@ -2,15 +2,15 @@ import type { Command } from 'commander';
 import { addExamples } from '../options.ts';
 import { addReplicationOptions } from '../replication-request.ts';
 import type { ReplicationFlags } from '../replication-request.ts';
-import { runReplication } from '../run-replication.ts';
 
 /** `snapferry push SOURCE TARGET`. */
 export function configure(command: Command): void {
   addReplicationOptions(command)
     .option('-n, --dry-run', 'only show what would be done, as plan does')
-    .action((source: string, target: string) =>
-      runReplication('push', source, target, command.opts<ReplicationFlags>()),
-    );
+    .action(async (source: string, target: string) => {
+      const { runReplication } = await import('../run-replication.ts');
+      return runReplication('push', source, target, command.opts<ReplicationFlags>());
+    });
   addExamples(command, [
     ['/srv/data backup@vault:web1', 'send a directory to another machine'],
     ['--ssh-port 2222 -i ~/.ssh/backup_key /srv/data vault:/backup/web1', 'with a key and a port of its own'],
