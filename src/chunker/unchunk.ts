@@ -120,7 +120,8 @@ export class ChunkReader {
           `control chunk of ${controlBytes} bytes exceeds the ${controlBytesMax} bytes allowed`,
         );
       }
-      this.#options.onControl?.(await this.#bytes.read(controlBytes));
+      const payload = await this.#bytes.read(controlBytes);
+      this.#options.onControl?.(payload);
     }
   }
 
