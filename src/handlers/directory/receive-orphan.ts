@@ -3,7 +3,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SnapferryError } from '../../errors.ts';
 
-const recordName = 'extractor.json';
+/** Where the tar that writes into a partial receive is noted; written anew by every attempt. */
+export function extractorRecord(receiveDirectory: string): string {
+  return join(receiveDirectory, 'extractor.json');
+}
+
 const pollMs = 20;
 const patienceMs = 10_000;
 
@@ -14,7 +18,7 @@ const patienceMs = 10_000;
 export async function recordExtractor(receiveDirectory: string, pid: number | undefined): Promise<void> {
   if (pid === undefined) return;
   const record = JSON.stringify({ pid, identity: await processIdentity(pid) });
-  await writeFile(join(receiveDirectory, recordName), record, { mode: 0o600 });
+  await writeFile(extractorRecord(receiveDirectory), record, { mode: 0o600 });
 }
 
 /**
@@ -25,7 +29,7 @@ export async function awaitExtractorGone(receiveDirectory: string): Promise<void
   let pid: unknown;
   let identity: unknown;
   try {
-    const text = await readFile(join(receiveDirectory, recordName), 'utf8');
+    const text = await readFile(extractorRecord(receiveDirectory), 'utf8');
     ({ pid, identity } = JSON.parse(text) as { pid?: unknown; identity?: unknown });
   } catch {
     return;

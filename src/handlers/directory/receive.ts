@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, rename } from 'node:fs/promises';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SnapferryError } from '../../errors.ts';
 import type { Logger } from '../../rpc/interfaces.ts';
@@ -15,7 +15,7 @@ import { checkDelta, checkStep, readList } from './receive-delta.ts';
 import type { CheckedDelta, ReceiveLimits } from './receive-delta.ts';
 import { modeInTree, TreeExtractor } from './receive-extract.ts';
 import { passMembers } from './receive-members.ts';
-import { awaitExtractorGone, recordExtractor } from './receive-orphan.ts';
+import { awaitExtractorGone, extractorRecord, recordExtractor } from './receive-orphan.ts';
 import { inspectTree, inTurns, pathBelow, pruneTree, unlinkIfThere } from './receive-tree.ts';
 import type { Inspection } from './receive-tree.ts';
 import { filesOf, findPartial, partialList, partialTree, removePartial } from './resume.ts';
@@ -165,6 +165,8 @@ async function prepareResumed(
   if (header.skipped > whole) {
     throw violation(`it leaves out ${header.skipped} contents, of which only ${whole} are here`);
   }
+  // From here on what was verified before says nothing.
+  await rm(extractorRecord(store.receiveDirectory), { force: true });
   await clearUnfinished(partialTree(store.receiveDirectory), partial.checked, header.skipped);
   return { header, checked: partial.checked };
 }

@@ -7,7 +7,7 @@ import { encodeHeader } from './delta-stream.ts';
 import type { Entry } from './entry.ts';
 import { checkDelta, ListReader } from './receive-delta.ts';
 import type { CheckedDelta, ReceivedList, ReceiveLimits } from './receive-delta.ts';
-import { awaitExtractorGone } from './receive-orphan.ts';
+import { awaitExtractorGone, extractorRecord } from './receive-orphan.ts';
 import { inTurns, lstatOrNull, pathBelow } from './receive-tree.ts';
 import { encodeResumeToken } from './resume-token.ts';
 import { isErrno } from './store-files.ts';
@@ -141,9 +141,10 @@ export class PartialShelf {
   }
 }
 
+/** Changes whenever anybody, also another process, has worked on the partial receive. */
 function identityOf(store: Store, { header, end }: ReceivedList): string {
-  const stats = lstatOrNull(Buffer.from(partialList(store.receiveDirectory)));
-  return `${encodeHeader(header)} ${end.sha256} ${stats?.ino} ${stats?.mtimeNs}`;
+  const stats = lstatOrNull(Buffer.from(extractorRecord(store.receiveDirectory)));
+  return `${encodeHeader(header)} ${end.sha256} ${stats?.ino} ${stats?.ctimeNs}`;
 }
 
 /** Removes a partial receive. To be called with the lock held. @throws SnapferryError `BUSY` */
