@@ -125,7 +125,8 @@ export class Connection {
     } finally {
       clearTimeout(timer);
     }
-    return bytes === null ? null : decode(bytes, what, this.limits.jsonDepthMax, shape);
+    const { jsonDepthMax } = this.limits;
+    return bytes === null ? null : decode(bytes, what, { bytesMax, jsonDepthMax }, shape);
   }
 
   /** Reads a stream's payload. Lists are lent until the next is asked for. The trailer is not part of it. */
@@ -264,7 +265,8 @@ export class Connection {
 
   #control(payload: Uint8Array): void {
     if (payload.byteLength === 0) return;
-    const control = decode(payload, 'control chunk', this.limits.jsonDepthMax, decodeControl);
+    const { controlBytesMax: bytesMax, jsonDepthMax } = this.limits;
+    const control = decode(payload, 'control chunk', { bytesMax, jsonDepthMax }, decodeControl);
     if (control.cancel !== null) this.onCancel?.(control.cancel);
     if (control.progress === null) return;
     try {

@@ -5,10 +5,27 @@ import { Fields, listOf, textsOf, u64Max } from './fields.ts';
 import type { FilesystemResult, Progress, PullReport } from './interfaces.ts';
 import { errorId } from './protocol.ts';
 
+/**
+ * The least bytes a value has on average: a list of versions has 20, so one that fits into its message never has too many,
+ * and one made of `{}` alone cannot take gigabytes.
+ */
+const valueBytesMin = 16;
+
+/** Enough for every header, however small its limit was set. */
+const valuesAllowed = 1024;
+
+/** What bounds the decoding of one message. */
+export interface DecodeBounds {
+  /** The limit of this kind of message; what it may hold grows with it. */
+  readonly bytesMax: number;
+  readonly jsonDepthMax: number;
+}
+
 /** Decodes one message: JSON first, then its shape; errors name the message and wrap the cause. */
-export function decode<T>(bytes: Uint8Array, what: string, jsonDepthMax: number, shape: (value: JSONValue) => T): T {
+export function decode<T>(bytes: Uint8Array, what: string, bounds: DecodeBounds, shape: (value: JSONValue) => T): T {
+  const valuesMax = Math.max(bounds.bytesMax / valueBytesMin, valuesAllowed);
   try {
-    return shape(parseJSON(textOf(bytes), jsonDepthMax));
+    return shape(parseJSON(textOf(bytes), bounds.jsonDepthMax, valuesMax));
   } catch (cause) {
     const error = toSnapferryError(cause, 'PROTOCOL_VIOLATION');
     throw new SnapferryError(error.code, `cannot decode ${what}: ${error.message}`, { cause });
