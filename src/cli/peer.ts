@@ -100,3 +100,25 @@ export async function onlyDataset(client: RPCRequester, signal: AbortSignal): Pr
     `the source offers ${offered.length} datasets (${names.join(', ')}), not one`,
   );
 }
+
+/**
+ * Runs `work` with a requester and closes it afterwards. How the other side ends is no matter of success any more: what
+ * `work` returned is committed, and what it threw is the cause. An end that was not in order is only told.
+ */
+export async function closingAfter<T>(
+  { terminal, logger }: Run,
+  client: Pick<RPCRequester, 'close'>,
+  work: () => Promise<T>,
+): Promise<T> {
+  let isDone = false;
+  try {
+    const result = await work();
+    isDone = true;
+    return result;
+  } finally {
+    await client.close().catch((error: unknown) => {
+      logger.info({ err: error }, 'the other side did not end in order');
+      if (isDone) terminal.warn(`all is done, but the other side did not end in order: ${(error as Error).message}`);
+    });
+  }
+}

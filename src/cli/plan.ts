@@ -3,11 +3,11 @@ import { directorySink } from '../handlers/directory/sink.ts';
 import { planReplication } from '../replication/plan-replication.ts';
 import type { RPCRequester } from '../rpc/interfaces.ts';
 import type { ReplicationSink } from '../sink.ts';
-import { exitCodeOf, exitCodes } from './exit-code.ts';
+import { exitCodes } from './exit-code.ts';
 import type { ExitCode } from './exit-code.ts';
 import { checkApart, checkTarget, localDataset } from './local-dataset.ts';
 import { planningRequester, withSourceProgress } from './observed-requester.ts';
-import { connectRemote, connectSource, connectStream, onlyDataset } from './peer.ts';
+import { closingAfter, connectRemote, connectSource, connectStream, onlyDataset } from './peer.ts';
 import { planAsJSON, renderPlan } from './render-plan.ts';
 import { showProgress } from './show-progress.ts';
 import { defaultChoices } from './remote-command.ts';
@@ -16,39 +16,41 @@ import type { Run } from './run.ts';
 
 /** Shows what {@link ReplicationRequest} would do now, and changes nothing on either side. */
 export async function plan(run: Run, request: ReplicationRequest): Promise<ExitCode> {
-  const { terminal, signal } = run;
+  const { terminal } = run;
   if (request.source.kind === 'local' && request.target.kind === 'local') {
     const [source, target] = [await localDataset(request.source.path), await localDataset(request.target.path)];
     checkApart(source.directory, target.directory, request.choices.exclude);
   }
-  await using target = await connectSink(run, request);
-  await using source = await connectSource(run, {
+  const target = await connectSink(run, request);
+  const { only, planned } = await closingAfter(run, target, () => planWith(run, request, target.sink));
+  terminal.print(renderPlan(request, only, planned));
+  terminal.printJSON(planAsJSON(request, only, planned));
+  return only.kind === 'conflict' || only.kind === 'empty' ? exitCodes.failed : exitCodes.done;
+}
+
+async function planWith(run: Run, request: ReplicationRequest, sink: ReplicationSink) {
+  const { logger, signal, terminal } = run;
+  const source = await connectSource(run, {
     location: request.source,
     connection: request.connection,
     mode: request.takesSnapshot ? 'plan' : 'none',
     choices: request.choices,
   });
-  const { client, planned } = planningRequester(
-    withSourceProgress(source, (progress) => showProgress(terminal, progress)),
-  );
-  await onlyDataset(client, signal);
-  const { filesystems } = await planReplication({
-    client,
-    sink: target.sink,
-    policy: request.policy,
-    signal,
-    logger: run.logger,
+  return closingAfter(run, source, async () => {
+    const observed = withSourceProgress(source, (progress) => showProgress(terminal, progress));
+    const { client, planned } = planningRequester(observed);
+    await onlyDataset(client, signal);
+    const { filesystems } = await planReplication({ client, sink, policy: request.policy, signal, logger });
+    const [only] = filesystems;
+    if (only === undefined) throw new SnapferryError('DATASET_NOT_FOUND', 'the source offers no dataset');
+    if (only.plan.kind === 'failed') throw only.plan.error;
+    return { only: only.plan, planned };
   });
-  const [only] = filesystems;
-  if (only === undefined) throw new SnapferryError('DATASET_NOT_FOUND', 'the source offers no dataset');
-  if (only.plan.kind === 'failed') throw only.plan.error;
-  terminal.print(renderPlan(request, only.plan, planned));
-  terminal.printJSON(planAsJSON(request, only.plan, planned));
-  return only.plan.kind === 'conflict' || only.plan.kind === 'empty' ? exitCodeOf({ code: null }) : exitCodes.done;
 }
 
-interface ConnectedSink extends AsyncDisposable {
+interface ConnectedSink {
   readonly sink: ReplicationSink;
+  readonly close: () => Promise<void>;
 }
 
 async function connectSink(run: Run, { target, connection }: ReplicationRequest): Promise<ConnectedSink> {
@@ -56,11 +58,11 @@ async function connectSink(run: Run, { target, connection }: ReplicationRequest)
     const { directory } = await localDataset(target.path);
     await checkTarget(directory);
     const sink = directorySink({ locate: () => directory, logger: run.logger });
-    return { sink, [Symbol.asyncDispose]: () => Promise.resolve() };
+    return { sink, close: () => Promise.resolve() };
   }
   const command = { command: 'serve', snapshot: 'none', choices: defaultChoices, path: target.path } as const;
   const client = await connectStream(run, await connectRemote(run, target, command, connection), connection);
-  return { sink: readOnlySink(client, run.signal), [Symbol.asyncDispose]: () => client.close() };
+  return { sink: readOnlySink(client, run.signal), close: () => client.close() };
 }
 
 /**

@@ -3,10 +3,12 @@ import { directorySink } from '../handlers/directory/sink.ts';
 import type { SnapshotResult } from '../handlers/directory/snapshot.ts';
 import { replicate } from '../replication/replicate.ts';
 import type { ReplicationEvent } from '../replication/replication.ts';
+import type { PullReport, RPCRequester } from '../rpc/interfaces.ts';
 import { formatBytes, printable } from './format.ts';
 import { checkApart, checkTarget, jobIdFor, localDataset } from './local-dataset.ts';
+import type { LocalDataset } from './local-dataset.ts';
 import { withSourceProgress } from './observed-requester.ts';
-import { connectSource, onlyDataset } from './peer.ts';
+import { closingAfter, connectSource, onlyDataset } from './peer.ts';
 import type { MadeStep, ReplicationOutcome } from './replication-outcome.ts';
 import type { ReplicationRequest } from './replication-request.ts';
 import type { Run } from './run.ts';
@@ -22,21 +24,31 @@ export async function pull(run: Run, request: ReplicationRequest): Promise<Repli
   }
   await checkTarget(target.directory);
   let snapshot: SnapshotResult | null = null;
-  await using connected = await connectSource(run, {
+  const connected = await connectSource(run, {
     location: request.source,
     connection: request.connection,
     mode: request.takesSnapshot ? 'take' : 'none',
     choices: request.choices,
     onSnapshot: (result) => (snapshot = result),
   });
+  const { report, steps } = await closingAfter(run, connected, () => replicateInto(run, request, connected, target));
+  return { report, snapshot, steps, directory: target.directory, durationMs: performance.now() - startedMs };
+}
+
+async function replicateInto(
+  run: Run,
+  { policy }: ReplicationRequest,
+  connected: RPCRequester,
+  { directory }: LocalDataset,
+): Promise<{ report: PullReport; steps: MadeStep[] }> {
   const client = withSourceProgress(connected, (progress) => showProgress(run.terminal, progress));
   await onlyDataset(client, run.signal);
   const steps: MadeStep[] = [];
   const replication = replicate({
     client,
-    sink: directorySink({ locate: () => target.directory, logger: run.logger }),
-    policy: request.policy,
-    jobId: jobIdFor(target.directory),
+    sink: directorySink({ locate: () => directory, logger: run.logger }),
+    policy,
+    jobId: jobIdFor(directory),
     signal: run.signal,
     logger: run.logger,
   });
@@ -44,8 +56,7 @@ export async function pull(run: Run, request: ReplicationRequest): Promise<Repli
     if (event.kind === 'stepDone') steps.push(event.step);
     showEvent(run.terminal, event);
   }
-  const report = await replication.report;
-  return { report, snapshot, steps, directory: target.directory, durationMs: performance.now() - startedMs };
+  return { report: await replication.report, steps };
 }
 
 function showEvent(terminal: Terminal, event: ReplicationEvent): void {

@@ -1,3 +1,4 @@
+import { SnapferryError } from '../errors.ts';
 import { directorySink } from '../handlers/directory/sink.ts';
 import type { SnapshotResult } from '../handlers/directory/snapshot.ts';
 import { createProgressMeter } from '../replication/progress.ts';
@@ -8,20 +9,21 @@ import { LocalRPC } from '../rpc/local-rpc.ts';
 import type { RPCHandler, RPCRequester } from '../rpc/interfaces.ts';
 import { checkApart, checkTarget, jobIdFor, localDataset } from './local-dataset.ts';
 import type { LocalDataset } from './local-dataset.ts';
-import { connectRemote, connectStream, onlyDataset, sourceHandler } from './peer.ts';
+import { closingAfter, connectRemote, connectStream, onlyDataset, sourceHandler } from './peer.ts';
 import { describeStep } from './pull.ts';
 import { showProgress } from './show-progress.ts';
 import { defaultChoices } from './remote-command.ts';
 import type { MadeStep, ReplicationOutcome } from './replication-outcome.ts';
 import type { ReplicationRequest } from './replication-request.ts';
 import type { Run } from './run.ts';
+import { UsageError } from './usage-error.ts';
 import { watchedTransfers } from './watched-handler.ts';
 
 /** Has TARGET pull from SOURCE, which is on this machine. */
 export async function push(run: Run, request: ReplicationRequest): Promise<ReplicationOutcome> {
   const startedMs = performance.now();
   const source = await localDataset(request.source.path);
-  await using client = await connectTarget(run, request, source);
+  const client = await connectTarget(run, request, source);
   let snapshot: SnapshotResult | null = null;
   const steps: MadeStep[] = [];
   const handler = sourceHandler(source, run, {
@@ -29,10 +31,10 @@ export async function push(run: Run, request: ReplicationRequest): Promise<Repli
     choices: request.choices,
     onSnapshot: (result) => (snapshot = result),
   });
-  const report = await client.pullMe(
-    { initialReplicationPolicy: request.policy },
-    withLocalProgress(watched(run, handler, steps), run),
-    { signal: run.signal },
+  const report = await closingAfter(run, client, () =>
+    client.pullMe({ initialReplicationPolicy: request.policy }, withLocalProgress(watched(run, handler, steps), run), {
+      signal: run.signal,
+    }),
   );
   return { report, snapshot, steps, directory: source.directory, durationMs: performance.now() - startedMs };
 }
@@ -62,7 +64,7 @@ export function receivingHandler(
   });
   return delegating(base ?? directoryHandler({ datasets: [dataset], logger }), {
     async pullMe(request, context) {
-      await checkTarget(dataset.directory);
+      await checkTarget(dataset.directory).catch(refuse);
       const pull = await pullMe(request, context);
       return async (client) => {
         await onlyDataset(client, context.signal);
@@ -70,6 +72,11 @@ export function receivingHandler(
       };
     },
   });
+}
+
+/** What is wrong usage here is a refusal to the peer that asked for it. */
+function refuse(error: unknown): never {
+  throw error instanceof UsageError ? new SnapferryError('INVALID_REQUEST', error.message, { cause: error }) : error;
 }
 
 /** Shows what goes out. */

@@ -12,7 +12,7 @@ import { restoreTarget } from '../local-dataset.ts';
 import { formatLocation, parseLocation, splitSnapshot } from '../location.ts';
 import { addConnectionOptions, addExamples, addOutputOptions } from '../options.ts';
 import type { ConnectionFlags, OutputFlags } from '../options.ts';
-import { connectSource, onlyDataset } from '../peer.ts';
+import { closingAfter, connectSource, onlyDataset } from '../peer.ts';
 import { defaultChoices } from '../remote-command.ts';
 import { runCommand } from '../run.ts';
 import type { Run } from '../run.ts';
@@ -57,25 +57,27 @@ export function configure(command: Command): void {
 async function restoreFrom(run: Run, text: string, paths: readonly string[], flags: Flags): Promise<RestoreReport> {
   const { location, snapshot } = splitSnapshot(parseLocation(text), existsSync);
   const to = await restoreTarget(flags.to);
-  await using client = await connectSource(run, {
+  const client = await connectSource(run, {
     location,
     connection: flags,
     mode: 'none',
     choices: defaultChoices,
   });
-  const filesystem = await onlyDataset(client, run.signal);
-  const versions = await client.filesystemVersions({ filesystem }, { signal: run.signal });
-  const version = chooseSnapshot(versions, snapshot, formatLocation(location));
-  const transfer = await client.initialTransfer({ filesystem, version }, { signal: run.signal });
-  run.terminal.note(`restoring ${printable(formatVersion(version))} of ${formatLocation(location)}`);
-  return await restore({
-    bytes: counted(transfer.bytes, transfer.estimatedBytes, run.terminal),
-    to,
-    ...(paths.length > 0 && { paths }),
-    overwrite: flags.overwrite === true,
-    dryRun: flags.dryRun === true,
-    signal: run.signal,
-    onProgress: (progress) => showProgress(run.terminal, progress),
+  return closingAfter(run, client, async () => {
+    const filesystem = await onlyDataset(client, run.signal);
+    const versions = await client.filesystemVersions({ filesystem }, { signal: run.signal });
+    const version = chooseSnapshot(versions, snapshot, formatLocation(location));
+    const transfer = await client.initialTransfer({ filesystem, version }, { signal: run.signal });
+    run.terminal.note(`restoring ${printable(formatVersion(version))} of ${formatLocation(location)}`);
+    return restore({
+      bytes: counted(transfer.bytes, transfer.estimatedBytes, run.terminal),
+      to,
+      ...(paths.length > 0 && { paths }),
+      overwrite: flags.overwrite === true,
+      dryRun: flags.dryRun === true,
+      signal: run.signal,
+      onProgress: (progress) => showProgress(run.terminal, progress),
+    });
   });
 }
 
