@@ -1,8 +1,20 @@
-import { chmodSync, closeSync, constants, openSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  unlinkSync,
+} from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 import { SnapferryError } from '../../errors.ts';
 import type { ByteString, Entry } from './entry.ts';
 import { nextTurn, parentOf, printablePath } from './manifest.ts';
+import { isRoot } from './receive-extract.ts';
 import { inTurns, lstatOrNull, pathBelow } from './receive-tree.ts';
 import { isErrno } from './store-files.ts';
 
@@ -90,8 +102,12 @@ async function merge(move: Move, path: ByteString, target: Buffer): Promise<void
   // Things are to be moved out of it, and a restored directory may forbid that to its own owner.
   chmodSync(pathBelow(move.staged, path), 0o700);
   const directory = openSync(target, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  const { mode } = fstatSync(directory);
+  const isLocked = !isRoot() && (mode & 0o200) === 0;
   try {
+    if (isLocked) fchmodSync(directory, (mode & 0o7777) | 0o200);
     await moveChildren(move, path, directory);
+    if (isLocked) fchmodSync(directory, mode & 0o7777);
   } finally {
     closeSync(directory);
   }
