@@ -13,7 +13,7 @@ export interface Limits {
   readonly controlBytesMax: number;
   /** Nesting of arrays and objects in any JSON. */
   readonly jsonDepthMax: number;
-  /** Requests read ahead of the one being handled. */
+  /** Requests read ahead of the one being handled; with bodies of `requestBodyBytesMax` together none is read any more. */
   readonly pipelinedRequestsMax: number;
   /** How long the first answer may take. */
   readonly helloMsMax: number;
@@ -21,6 +21,8 @@ export interface Limits {
   readonly requestWaitMsMax: number;
   /** How long a request may take to arrive once its first byte has. */
   readonly requestReadMsMax: number;
+  /** How long the peer may take none of what is written to it, while nothing is heard from it either. */
+  readonly writeMsMax: number;
 }
 
 /** The defaults of {@link Limits}. */
@@ -34,6 +36,7 @@ export const defaultLimits: Limits = {
   helloMsMax: 10_000,
   requestWaitMsMax: 30 * 60_000,
   requestReadMsMax: 30_000,
+  writeMsMax: 30_000,
 };
 
 /** How often an idle side says it is alive, unless told otherwise; three missed ones mean a dead peer. */

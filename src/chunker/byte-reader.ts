@@ -13,6 +13,7 @@ export class ByteReader {
   readonly #source: AsyncIterator<Uint8Array>;
   #piece = nothing;
   #ended = false;
+  #takenBytes = 0;
 
   constructor(source: AsyncIterable<Uint8Array>) {
     this.#source = source[Symbol.asyncIterator]();
@@ -21,6 +22,11 @@ export class ByteReader {
   /** Bytes that can be taken without waiting. */
   get available(): number {
     return this.#piece.byteLength;
+  }
+
+  /** Bytes taken so far: where in the stream the next one stands. */
+  get takenBytes(): number {
+    return this.#takenBytes;
   }
 
   /** Waits until at least one byte is available; false at the end of the stream. Passes on what the source throws. */
@@ -38,9 +44,11 @@ export class ByteReader {
   take(bytesMax: number): Uint8Array {
     const piece = this.#piece;
     if (piece.byteLength <= bytesMax) {
+      this.#takenBytes += piece.byteLength;
       this.#piece = nothing;
       return piece;
     }
+    this.#takenBytes += bytesMax;
     this.#piece = piece.subarray(bytesMax);
     return piece.subarray(0, bytesMax);
   }

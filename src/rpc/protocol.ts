@@ -11,8 +11,12 @@ export const requestType = {
   transferEstimate: 0x14,
   transferCompleted: 0x15,
   pullMe: 0x20,
+  upgrade: 0x30,
   close: 0xf0,
 } as const;
+
+/** Numbers an embedding program may give to requests of its own, both included. */
+export const customRequestTypes = { first: 0x80, last: 0xef } as const;
 
 /** What follows a response header. */
 export const responseType = {
@@ -45,6 +49,7 @@ const names = new Map<number, string>([
   [requestType.transferEstimate, 'TransferEstimate'],
   [requestType.transferCompleted, 'TransferCompleted'],
   [requestType.pullMe, 'PullMe'],
+  [requestType.upgrade, 'Upgrade'],
   [requestType.close, 'Close'],
 ]);
 
