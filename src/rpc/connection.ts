@@ -9,7 +9,10 @@ import type { ByteStream } from '../transport/byte-stream.ts';
 import type { DigestAlgorithm } from './digest.ts';
 import type { Logger, Progress } from './interfaces.ts';
 import { refuseBanner } from './banner.ts';
+import { handedOverStream } from './handed-over-stream.ts';
 import { decode, decodeControl, encodeProgress } from './messages.ts';
+import { Outbox } from './outbox.ts';
+import { TappedSource } from './tapped-source.ts';
 
 /** What a connection needs to know from its owner. */
 export interface ConnectionOptions {
@@ -32,6 +35,8 @@ export interface MessageToRead<T> {
   readonly isDue?: boolean;
   /** How long it may take once begun, or once due, in ms; null for as long as the peer lives. Default 30 s. */
   readonly finishMsMax?: number | null;
+  /** Told the size of the payload once it is here. */
+  readonly onSize?: (payloadBytes: number) => void;
 }
 
 /**
@@ -49,17 +54,23 @@ export class Connection {
   onProgress: ((progress: Progress) => void) | null = null;
 
   readonly limits: Limits;
-  readonly logger: Logger;
+  /** Where its lines go from now on. */
+  logger: Logger;
+  /** Nothing but messages may be sent: the peer may already take what comes for something else. */
+  holdControl = false;
   readonly #stream: ByteStream;
+  readonly #source: TappedSource;
+  readonly #outbox: Outbox;
   readonly #bytes: ByteReader;
   readonly #chunks: ChunkReader;
   readonly #died = new AbortController();
-  #writes: Promise<void> = Promise.resolve();
-  #writesQueued = 0;
   #isReading = false;
   #isFirstRead = true;
   #ticksSinceRead = 0;
   #ticksSinceWrite = 0;
+  #sentCount = 0;
+  #boundaryBytes = 0;
+  #isDetached = false;
   #timer: NodeJS.Timeout | null = null;
   #lastWordsTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | null = null;
@@ -68,7 +79,19 @@ export class Connection {
     this.#stream = stream;
     this.limits = options.limits;
     this.logger = options.logger;
-    this.#bytes = new ByteReader(this.#watched(stream.source));
+    this.#source = new TappedSource(stream.source, {
+      onWaiting: () => this.#readBegins(),
+      onHeard: () => this.#readEnds(),
+    });
+    this.#outbox = new Outbox(stream, {
+      stalledMsMax: this.limits.writeMsMax,
+      failure: () => this.failure,
+      // A peer that gave up may have said why: whoever is reading gets to read it before the connection is dropped.
+      onFailed: (cause) =>
+        this.#writeFailed(toSnapferryError(cause, 'CONNECTION_LOST', `cannot write to ${this.description}`)),
+      onStalled: (error) => this.fail(error),
+    });
+    this.#bytes = new ByteReader(this.#source);
     this.#chunks = new ChunkReader(this.#bytes, {
       onControl: (payload) => this.#control(payload),
       controlBytesMax: this.limits.controlBytesMax,
@@ -77,6 +100,21 @@ export class Connection {
 
   get description(): string {
     return this.#stream.description;
+  }
+
+  /** Bytes handed to the stream so far, framing included. */
+  get sentBytes(): number {
+    return this.#outbox.sentBytes;
+  }
+
+  /** Bytes read from the stream so far, framing included. */
+  get receivedBytes(): number {
+    return this.#source.receivedBytes;
+  }
+
+  /** Whether the stream has been handed to another owner by {@link detach}. */
+  get isDetached(): boolean {
+    return this.#isDetached;
   }
 
   /** Aborted, with {@link failure} as its reason, when the connection dies. */
@@ -125,36 +163,26 @@ export class Connection {
     } finally {
       clearTimeout(timer);
     }
+    this.#boundaryBytes = this.#bytes.takenBytes;
+    if (bytes === null) return null;
+    message.onSize?.(bytes.byteLength);
     const { jsonDepthMax } = this.limits;
-    return bytes === null ? null : decode(bytes, what, { bytesMax, jsonDepthMax }, shape);
+    return decode(bytes, what, { bytesMax, jsonDepthMax }, shape);
   }
 
   /** Reads a stream's payload. Lists are lent until the next is asked for. The trailer is not part of it. */
   async *readStream(): AsyncGenerator<Uint8ArrayList, void, void> {
     try {
       yield* this.#chunks.stream();
+      this.#boundaryBytes = this.#bytes.takenBytes;
     } catch (error) {
       throw this.#readFailed(error);
     }
   }
 
   /** Sends framed bytes after everything sent before. Resolves when more may be sent. */
-  async send(bytes: Uint8Array | Uint8ArrayList): Promise<void> {
-    this.#writesQueued++;
-    const sent = this.#writes.then(async () => {
-      if (this.failure !== null) throw this.failure;
-      try {
-        await this.#stream.write(bytes);
-      } catch (error) {
-        // A peer that gave up may have said why: whoever is reading gets to read it before the connection is dropped.
-        throw this.#writeFailed(toSnapferryError(error, 'CONNECTION_LOST', `cannot write to ${this.description}`));
-      } finally {
-        this.#writesQueued--;
-        this.#ticksSinceWrite = 0;
-      }
-    });
-    this.#writes = sent.catch(() => undefined);
-    return sent;
+  send(bytes: Uint8Array | Uint8ArrayList): Promise<void> {
+    return this.#outbox.send(bytes);
   }
 
   /** The messages as bytes for {@link send}; several go out in one write. */
@@ -165,7 +193,7 @@ export class Connection {
 
   /** Sends a control chunk if the peer knows them; failure shows elsewhere. */
   sendControl(payload: JSONInput | null): void {
-    if (this.version === 1 || this.failure !== null) return;
+    if (this.version === 1 || this.failure !== null || this.holdControl) return;
     const json = payload === null ? Buffer.alloc(0) : Buffer.from(stringifyJSON(payload));
     const chunk = Buffer.alloc(4 + json.byteLength);
     chunk.writeUInt32LE(0x8000_0000 + json.byteLength);
@@ -175,15 +203,33 @@ export class Connection {
 
   /** Sends progress, unless writes are queued: news that cannot leave now is stale when it can. */
   sendProgress(progress: Progress): void {
-    if (this.#writesQueued > 0) return;
+    if (this.#outbox.queued > 0) return;
     this.sendControl(encodeProgress({ ...progress, message: progress.message.slice(0, progressMessageCharactersMax) }));
   }
 
   /** Kills the connection: the first cause stays, the stream is dropped, everything pending rejects. */
   fail(error: SnapferryError): void {
     this.#stopTimers();
+    this.#outbox.stop();
     this.#died.abort(error);
-    this.#stream.abort(error);
+    if (!this.#isDetached) this.#stream.abort(error);
+  }
+
+  /**
+   * Gives the stream away, with every byte received and not used yet; nothing is read or written here from now on. What
+   * still waits for the peer rejects with `CONNECTION_LOST`.
+   * @throws SnapferryError `BUSY` while the peer is in the middle of a message, or what killed the connection
+   */
+  detach(): ByteStream {
+    if (this.failure !== null) throw this.failure;
+    if (this.#bytes.takenBytes !== this.#boundaryBytes) {
+      throw new SnapferryError('BUSY', `${this.description} cannot be handed over while a message is being received`);
+    }
+    const error = new SnapferryError('CONNECTION_LOST', `${this.description} was handed over to another owner`);
+    this.#isDetached = true;
+    const source = this.#source.handOver(this.#bytes.take(this.#bytes.available), error);
+    this.fail(error);
+    return handedOverStream(this.#stream, source, this.#outbox.flushed);
   }
 
   /** Ends the connection in order and releases the stream; rejects if the stream did not end in order. */
@@ -193,8 +239,10 @@ export class Connection {
   }
 
   async #close(): Promise<void> {
+    if (this.#isDetached) return;
     this.#stopTimers();
-    await this.#writes;
+    await this.#outbox.flushed;
+    this.#outbox.stop();
     this.#stopTimers();
     if (this.failure !== null) {
       await this.#stream.close().catch(() => undefined);
@@ -233,19 +281,14 @@ export class Connection {
     return this.failure ?? error;
   }
 
-  /** The peer's bytes, with a note of when somebody waits for them. */
-  #watched(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-    const iterator = source[Symbol.asyncIterator]();
-    const next = async (): Promise<IteratorResult<Uint8Array>> => {
-      this.#isReading = true;
-      this.#ticksSinceRead = 0;
-      try {
-        return await iterator.next();
-      } finally {
-        this.#isReading = false;
-      }
-    };
-    return { [Symbol.asyncIterator]: () => ({ next }) };
+  #readBegins(): void {
+    this.#isReading = true;
+    this.#ticksSinceRead = 0;
+  }
+
+  #readEnds(): void {
+    this.#isReading = false;
+    this.#outbox.heard();
   }
 
   /**
@@ -255,15 +298,18 @@ export class Connection {
   #tick(): void {
     this.#ticksSinceRead++;
     this.#ticksSinceWrite++;
+    if (this.#sentCount !== this.#outbox.sentCount) this.#ticksSinceWrite = 0;
+    this.#sentCount = this.#outbox.sentCount;
     if (this.#isReading && this.#ticksSinceRead > heartbeatsMissedMax * ticksPerHeartbeat) {
       const why = `nothing heard from ${this.description}, not even ${heartbeatsMissedMax} heartbeats`;
       this.fail(new SnapferryError('PEER_SILENT', why));
-    } else if (this.#writesQueued === 0 && this.#ticksSinceWrite >= ticksPerHeartbeat) {
+    } else if (this.#outbox.queued === 0 && this.#ticksSinceWrite >= ticksPerHeartbeat) {
       this.sendControl(null);
     }
   }
 
   #control(payload: Uint8Array): void {
+    this.#boundaryBytes = this.#bytes.takenBytes;
     if (payload.byteLength === 0) return;
     const { controlBytesMax: bytesMax, jsonDepthMax } = this.limits;
     const control = decode(payload, 'control chunk', { bytesMax, jsonDepthMax }, decodeControl);

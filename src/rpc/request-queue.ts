@@ -1,20 +1,27 @@
-/** Requests read ahead of the one being handled: at most `itemsMax`, then the reader waits. */
+/**
+ * Requests read ahead of the one being handled: at most `itemsMax`, and no more once they have `bytesMax` together; then
+ * the reader waits.
+ */
 export class RequestQueue<T> {
   readonly #itemsMax: number;
-  readonly #items: T[] = [];
+  readonly #bytesMax: number;
+  readonly #items: { readonly item: T; readonly bytes: number }[] = [];
+  #bytes = 0;
   #isEnded = false;
   #onItem: (() => void) | null = null;
   #onRoom: (() => void) | null = null;
 
-  constructor(itemsMax: number) {
+  constructor(itemsMax: number, bytesMax: number) {
     this.#itemsMax = itemsMax;
+    this.#bytesMax = bytesMax;
   }
 
-  /** Waits for room, then adds. */
-  async push(item: T): Promise<void> {
-    this.#items.push(item);
+  /** Adds, then waits until there is room for another. */
+  async push(item: T, bytes: number): Promise<void> {
+    this.#items.push({ item, bytes });
+    this.#bytes += bytes;
     this.#onItem?.();
-    while (this.#items.length >= this.#itemsMax) await new Promise<void>((resolve) => (this.#onRoom = resolve));
+    while (this.#isFull()) await new Promise<void>((resolve) => (this.#onRoom = resolve));
   }
 
   /** No more items will come. */
@@ -30,14 +37,14 @@ export class RequestQueue<T> {
       await new Promise<void>((resolve) => (this.#onItem = resolve));
     }
     this.#onItem = null;
-    const item = this.#items.shift() ?? null;
+    const next = this.#items.shift();
+    this.#bytes -= next?.bytes ?? 0;
     this.#onRoom?.();
     this.#onRoom = null;
-    return item;
+    return next?.item ?? null;
   }
 
-  /** Items not taken yet. */
-  get waiting(): readonly T[] {
-    return this.#items;
+  #isFull(): boolean {
+    return this.#items.length >= this.#itemsMax || this.#bytes > this.#bytesMax;
   }
 }

@@ -40,7 +40,7 @@ export class RequestReader {
   constructor(connection: Connection, isInverted: boolean) {
     this.#connection = connection;
     this.#finishedBytesMax = isInverted ? connection.limits.responseBodyBytesMax : null;
-    this.#queue = new RequestQueue(connection.limits.pipelinedRequestsMax);
+    this.#queue = new RequestQueue(connection.limits.pipelinedRequestsMax, connection.limits.requestBodyBytesMax);
   }
 
   /** Begins to read, and to listen for Cancels. */
@@ -116,7 +116,7 @@ export class RequestReader {
     } catch (cause) {
       if (connection.failure !== null) throw connection.failure;
       const error = toSnapferryError(cause);
-      await this.#queue.push(this.#incoming({ type: 0, id: noId }, { error, errorId: errorId.decodeHeader }));
+      await this.#queue.push(this.#incoming({ type: 0, id: noId }, { error, errorId: errorId.decodeHeader }), 0);
       return false;
     }
     if (header === null) {
@@ -132,16 +132,18 @@ export class RequestReader {
     if (!isKnownRequest(header.type)) {
       // Answered before its body is read: a peer that sent only the header waits for that.
       const error = new SnapferryError('UNKNOWN_REQUEST', `${name} is not known here`);
-      await this.#queue.push(this.#incoming(header, { error, errorId: errorId.unknownRequestType }));
+      await this.#queue.push(this.#incoming(header, { error, errorId: errorId.unknownRequestType }), 0);
       await this.#readBody(header.type, name);
       return;
     }
-    const incoming = this.#incoming(header, await this.#readBody(header.type, name));
-    await this.#queue.push(incoming);
+    let bytes = 0;
+    const body = await this.#readBody(header.type, name, (payloadBytes) => (bytes = payloadBytes));
+    const incoming = this.#incoming(header, body);
+    await this.#queue.push(incoming, bytes);
     if (handsOver.has(header.type)) await incoming.answered;
   }
 
-  async #readBody(type: number, name: string): Promise<Incoming['body']> {
+  async #readBody(type: number, name: string, onSize?: (payloadBytes: number) => void): Promise<Incoming['body']> {
     const connection = this.#connection;
     const { requestBodyBytesMax } = connection.limits;
     const isLong = type === requestType.pullMe && this.#finishedBytesMax !== null;
@@ -149,7 +151,13 @@ export class RequestReader {
       const what = `${name} request`;
       const bytesMax = isLong ? this.#finishedBytesMax : requestBodyBytesMax;
       const shape = (value: JSONValue): { fields: Fields } => ({ fields: new Fields(value, what) });
-      const body = await connection.readMessage({ what, bytesMax, shape, isDue: true });
+      const body = await connection.readMessage({
+        what,
+        bytesMax,
+        shape,
+        isDue: true,
+        ...(onSize === undefined ? {} : { onSize }),
+      });
       if (body === null) throw new SnapferryError('STREAM_TRUNCATED', `${what} has no body`);
       return body;
     } catch (cause) {
