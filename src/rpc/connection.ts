@@ -10,6 +10,7 @@ import type { DigestAlgorithm } from './digest.ts';
 import type { Logger, Progress } from './interfaces.ts';
 import { refuseBanner } from './banner.ts';
 import { handedOverStream } from './handed-over-stream.ts';
+import { Heartbeat } from './heartbeat.ts';
 import { decode, decodeControl, encodeProgress } from './messages.ts';
 import { Outbox } from './outbox.ts';
 import { TappedSource } from './tapped-source.ts';
@@ -20,7 +21,6 @@ export interface ConnectionOptions {
   readonly logger: Logger;
 }
 
-const ticksPerHeartbeat = 2;
 /** How long a peer to which nothing can be written any more may go on sending why, or the end of its answer. */
 const lastWordsMsMax = 2000;
 const progressMessageCharactersMax = 512;
@@ -64,14 +64,10 @@ export class Connection {
   readonly #bytes: ByteReader;
   readonly #chunks: ChunkReader;
   readonly #died = new AbortController();
-  #isReading = false;
   #isFirstRead = true;
-  #ticksSinceRead = 0;
-  #ticksSinceWrite = 0;
-  #sentCount = 0;
   #boundaryBytes = 0;
   #isDetached = false;
-  #timer: NodeJS.Timeout | null = null;
+  #heartbeat: Heartbeat | null = null;
   #lastWordsTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | null = null;
 
@@ -80,8 +76,11 @@ export class Connection {
     this.limits = options.limits;
     this.logger = options.logger;
     this.#source = new TappedSource(stream.source, {
-      onWaiting: () => this.#readBegins(),
-      onHeard: () => this.#readEnds(),
+      onWaiting: () => this.#heartbeat?.readBegins(),
+      onHeard: () => {
+        this.#heartbeat?.readEnds();
+        this.#outbox.heard();
+      },
     });
     this.#outbox = new Outbox(stream, {
       stalledMsMax: this.limits.writeMsMax,
@@ -137,8 +136,17 @@ export class Connection {
     this.version = 2;
     this.digest = digest;
     this.#chunks.controlChunks = true;
-    this.#timer = setInterval(() => this.#tick(), Math.max(1, heartbeatMs / ticksPerHeartbeat));
-    this.#timer.unref();
+    const options = {
+      everyMs: heartbeatMs,
+      isWriting: () => this.#outbox.queued > 0,
+      writeCount: () => this.#outbox.sentCount,
+      beat: () => this.sendControl(null),
+      onSilent: () => {
+        const why = `nothing heard from ${this.description}, not even ${heartbeatsMissedMax} heartbeats`;
+        this.fail(new SnapferryError('PEER_SILENT', why));
+      },
+    };
+    this.#heartbeat = new Heartbeat(options, this.#source.isWaiting);
   }
 
   /**
@@ -253,8 +261,7 @@ export class Connection {
   }
 
   #stopTimers(): void {
-    if (this.#timer !== null) clearInterval(this.#timer);
-    this.#timer = null;
+    this.#heartbeat?.stop();
     clearTimeout(this.#lastWordsTimer);
   }
 
@@ -279,33 +286,6 @@ export class Connection {
   /** What killed the connection comes before what was noticed because of it. */
   #causeOr(error: SnapferryError): SnapferryError {
     return this.failure ?? error;
-  }
-
-  #readBegins(): void {
-    this.#isReading = true;
-    this.#ticksSinceRead = 0;
-  }
-
-  #readEnds(): void {
-    this.#isReading = false;
-    this.#outbox.heard();
-  }
-
-  /**
-   * Counts ticks instead of comparing clocks: after a laptop's sleep one tick has passed, not hours, and what the peer
-   * sent meanwhile is read before the next.
-   */
-  #tick(): void {
-    this.#ticksSinceRead++;
-    this.#ticksSinceWrite++;
-    if (this.#sentCount !== this.#outbox.sentCount) this.#ticksSinceWrite = 0;
-    this.#sentCount = this.#outbox.sentCount;
-    if (this.#isReading && this.#ticksSinceRead > heartbeatsMissedMax * ticksPerHeartbeat) {
-      const why = `nothing heard from ${this.description}, not even ${heartbeatsMissedMax} heartbeats`;
-      this.fail(new SnapferryError('PEER_SILENT', why));
-    } else if (this.#outbox.queued === 0 && this.#ticksSinceWrite >= ticksPerHeartbeat) {
-      this.sendControl(null);
-    }
   }
 
   #control(payload: Uint8Array): void {

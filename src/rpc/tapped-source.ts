@@ -31,6 +31,11 @@ export class TappedSource implements AsyncIterable<Uint8Array> {
     return this.#receivedBytes;
   }
 
+  /** Whether somebody waits for bytes. */
+  get isWaiting(): boolean {
+    return this.#pending !== null;
+  }
+
   [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
     return { next: () => this.#next() };
   }
