@@ -10,19 +10,18 @@ export interface ReceivedMessage {
 /** One end of a memory pair that sends what it is told and keeps what it gets. Knows nothing of the protocol but chunks. */
 export class ScriptedPeer {
   readonly #stream: ByteStream;
-  #received = Buffer.alloc(0);
+  #untaken = Buffer.alloc(0);
   #hasEnded = false;
   #wake: () => void = () => undefined;
-  #taken = 0;
 
   constructor(stream: ByteStream) {
     this.#stream = stream;
     void this.#read();
   }
 
-  /** Everything received so far. */
-  get received(): Buffer {
-    return this.#received;
+  /** What came after the last message taken. */
+  get untaken(): Buffer {
+    return this.#untaken;
   }
 
   /** Sends bytes, cut into the pieces given by `split`. */
@@ -54,20 +53,21 @@ export class ScriptedPeer {
   /** What came after the last message taken, once the other side has ended. */
   async rest(): Promise<Buffer> {
     while (!this.#hasEnded) await new Promise<void>((resolve) => (this.#wake = resolve));
-    return this.#received.subarray(this.#taken);
+    return this.#untaken;
   }
 
   #parse(): ReceivedMessage | null {
     const pieces: Buffer[] = [];
-    for (let at = this.#taken; at + 4 <= this.#received.length;) {
-      const length = this.#received.readUInt32LE(at);
+    const bytes = this.#untaken;
+    for (let at = 0; at + 4 <= bytes.length;) {
+      const length = bytes.readUInt32LE(at);
       at += 4;
       if (length === 0) {
-        const wire = this.#received.subarray(this.#taken, at);
-        this.#taken = at;
+        const wire = bytes.subarray(0, at);
+        this.#untaken = bytes.subarray(at);
         return { wire, payload: Buffer.concat(pieces) };
       }
-      pieces.push(this.#received.subarray(at, at + length));
+      pieces.push(bytes.subarray(at, at + length));
       at += length;
     }
     return null;
@@ -76,7 +76,7 @@ export class ScriptedPeer {
   async #read(): Promise<void> {
     try {
       for await (const piece of this.#stream.source) {
-        this.#received = Buffer.concat([this.#received, piece]);
+        this.#untaken = Buffer.concat([this.#untaken, piece]);
         this.#wake();
       }
     } catch {
