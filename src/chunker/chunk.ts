@@ -5,8 +5,8 @@ export const terminator: Uint8Array = new Uint8Array(4);
 
 /** The 4 bytes in front of a chunk: its length, little-endian (docs/PROTOCOL.md section 1). */
 export function chunkHeader(payloadBytes: number): Uint8Array {
-  const header = new Uint8Array(4);
-  new DataView(header.buffer).setUint32(0, payloadBytes, true);
+  const header = Buffer.allocUnsafe(4);
+  header.writeUInt32LE(payloadBytes);
   return header;
 }
 
@@ -15,14 +15,23 @@ export function chunkHeader(payloadBytes: number): Uint8Array {
  * give no chunk: a zero-length chunk would end the stream.
  */
 export function chunksOf(bytes: Uint8Array | Uint8ArrayList, payloadBytesMax: number): Uint8ArrayList {
-  const chunks = new Uint8ArrayList();
+  const parts: Uint8Array[] = [];
+  // Most chunks of a batch are equally long.
+  let header = terminator;
+  let headerOf = 0;
   for (const piece of bytes instanceof Uint8Array ? [bytes] : bytes) {
     for (let start = 0; start < piece.byteLength; start += payloadBytesMax) {
-      const payload = piece.subarray(start, start + payloadBytesMax);
-      chunks.append(chunkHeader(payload.byteLength));
-      chunks.append(payload);
+      const isWhole = start === 0 && piece.byteLength <= payloadBytesMax;
+      const payload = isWhole ? piece : piece.subarray(start, start + payloadBytesMax);
+      if (payload.byteLength !== headerOf) {
+        headerOf = payload.byteLength;
+        header = chunkHeader(headerOf);
+      }
+      parts.push(header, payload);
     }
   }
+  const chunks = new Uint8ArrayList();
+  chunks.appendAll(parts);
   return chunks;
 }
 

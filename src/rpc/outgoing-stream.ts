@@ -3,11 +3,14 @@ import { Uint8ArrayList } from 'uint8arraylist';
 import { chunk, terminator } from '../chunker/chunk.ts';
 import { toSnapferryError, type SnapferryError } from '../errors.ts';
 import type { TransferBytes } from '../sink.ts';
-import { orAborted } from './aborting.ts';
 import type { Connection } from './connection.ts';
 import { streamDigest, type StreamDigest } from './digest.ts';
+import { gathered } from './gathered.ts';
 import { encodeError, encodeTrailer, tellable, type Trailer } from './messages.ts';
 import { errorId } from './protocol.ts';
+
+/** What one write takes, if the source is fast: more gains nothing. */
+const batchBytesMax = 256 * 1024;
 
 /**
  * Sends a stream, and in version 2 the trailer that says whether it is whole. A source that fails is told to a version-2
@@ -21,7 +24,8 @@ export async function sendStream(connection: Connection, source: TransferBytes, 
   let failure: SnapferryError | null = null;
   let told: SnapferryError | null = null;
   try {
-    await pipe(stoppable(source, signal), measured(digest), chunk(connection.chunkBytesMax), async (chunks) => {
+    const batches = gathered(source, { bytesMax: batchBytesMax, signal });
+    await pipe(batches, measured(digest), chunk(connection.chunkBytesMax), async (chunks) => {
       for await (const bytes of chunks) {
         // The end marker goes out with the trailer, in one write.
         if (bytes.byteLength > terminator.byteLength) await connection.send(bytes);
@@ -52,29 +56,10 @@ function trailerFor(connection: Connection, digest: StreamDigest, failure: Snapf
 }
 
 function measured(digest: StreamDigest) {
-  return async function* (source: TransferBytes): AsyncGenerator<Uint8Array | Uint8ArrayList> {
-    for await (const bytes of source) {
-      digest.update(bytes);
-      yield bytes;
+  return async function* (source: AsyncIterable<Uint8ArrayList>): AsyncGenerator<Uint8ArrayList> {
+    for await (const batch of source) {
+      digest.update(batch);
+      yield batch;
     }
   };
-}
-
-/** The source until `signal` fires: a source that hangs must not hang the connection. */
-async function* stoppable(source: TransferBytes, signal: AbortSignal): AsyncGenerator<Uint8Array | Uint8ArrayList> {
-  const iterator = source[Symbol.asyncIterator]();
-  let isOver = false;
-  try {
-    for (;;) {
-      const next = await orAborted(() => iterator.next(), signal);
-      if (next.done === true) {
-        isOver = true;
-        return;
-      }
-      yield next.value;
-    }
-  } finally {
-    // Not awaited: a generator that hangs in next() would answer never.
-    if (!isOver) void Promise.resolve(iterator.return?.()).catch(() => undefined);
-  }
 }
