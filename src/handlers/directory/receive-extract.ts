@@ -76,23 +76,26 @@ export function isRoot(): boolean {
   return geteuid?.() === 0;
 }
 
+/** Tells with which mode an entry is to be made. */
+export type ModeOf = (entry: Entry) => number;
+
 /**
- * The mode to give an entry in a snapshot's tree. Without root, its owner must be able to read everything, so that
- * later snapshots can be made of it, and a setuid bit must not turn into one that lends out the owner's own rights.
+ * The modes of entries in a snapshot's tree. Without root, its owner must be able to read everything, so that later
+ * snapshots can be made of it, and a setuid bit must not turn into one that lends out the owner's own rights.
  */
-export function modeInTree(entry: Entry): number {
-  if (isRoot()) return entry.mode;
-  return withoutForeignRights(entry) | (entry.type === 'directory' ? 0o700 : 0o400);
+export function modesInTree(): ModeOf {
+  if (isRoot()) return ({ mode }) => mode;
+  const modeOf = modesInRestore();
+  return (entry) => modeOf(entry) | (entry.type === 'directory' ? 0o700 : 0o400);
 }
 
-/** The mode to give a restored entry: its own, but without setuid and setgid for a user or group that it is not given to. */
-export function modeInRestore(entry: Entry): number {
-  return isRoot() ? entry.mode : withoutForeignRights(entry);
-}
-
-function withoutForeignRights(entry: Entry): number {
-  if (entry.type === 'directory') return entry.mode;
-  const setuid = entry.uid === geteuid?.() ? 0 : 0o4000;
-  const setgid = entry.gid === getegid?.() ? 0 : 0o2000;
-  return entry.mode & ~(setuid | setgid);
+/** The modes of restored entries: their own, but without setuid and setgid for an owner that they are not given to. */
+export function modesInRestore(): ModeOf {
+  if (isRoot()) return ({ mode }) => mode;
+  const [uid, gid] = [geteuid?.(), getegid?.()];
+  return (entry) => {
+    if (entry.type === 'directory') return entry.mode;
+    const foreign = (entry.uid === uid ? 0 : 0o4000) | (entry.gid === gid ? 0 : 0o2000);
+    return entry.mode & ~foreign;
+  };
 }

@@ -8,6 +8,7 @@ import type { ArchiveWriter } from './archive-writer.ts';
 import type { PlannedMember } from './delta-stream.ts';
 import type { ByteString, Entry } from './entry.ts';
 import { nextTurn } from './manifest.ts';
+import type { ModeOf } from './receive-extract.ts';
 
 /** How to turn the members of a stream into an archive of our own. */
 export interface MembersRequest {
@@ -20,7 +21,7 @@ export interface MembersRequest {
   /** What to make of an entry: itself, something else in its place, or nothing. Contents of the latter are not read. */
   readonly place: (entry: Entry, member: ArchiveMember | null) => Entry | null;
   /** The mode to give it. */
-  readonly modeOf: (entry: Entry) => number;
+  readonly modeOf: ModeOf;
   readonly signal?: AbortSignal | undefined;
   /** Called when the content of a file that is placed is through. */
   readonly onFile?: ((entry: Entry) => void) | undefined;

@@ -13,7 +13,7 @@ import type { Entry } from './entry.ts';
 import type { NotApplied, SnapshotHeader } from './manifest.ts';
 import { checkDelta, checkStep, readList } from './receive-delta.ts';
 import type { CheckedDelta, ReceiveLimits } from './receive-delta.ts';
-import { modeInTree, TreeExtractor } from './receive-extract.ts';
+import { modesInTree, TreeExtractor } from './receive-extract.ts';
 import { passMembers } from './receive-members.ts';
 import { awaitExtractorGone, extractorRecord, recordExtractor } from './receive-orphan.ts';
 import { inspectTree, inTurns, pathBelow, pruneTree, unlinkIfThere } from './receive-tree.ts';
@@ -200,7 +200,7 @@ async function extract(
       planned,
       known,
       place: (entry) => entry,
-      modeOf: modeInTree,
+      modeOf: modesInTree(),
       signal,
     });
     complaints = await extractor.finish();

@@ -13,7 +13,7 @@ import type { StreamHeader } from './delta-stream.ts';
 import type { Entry } from './entry.ts';
 import { checkDelta, checkStep, defaultReceiveLimits, readList } from './receive-delta.ts';
 import type { CheckedDelta, ReceiveLimits } from './receive-delta.ts';
-import { modeInRestore, TreeExtractor } from './receive-extract.ts';
+import { modesInRestore, TreeExtractor } from './receive-extract.ts';
 import { passMembers } from './receive-members.ts';
 import { inspectTree } from './receive-tree.ts';
 import { checkInTheWay, moveInto } from './restore-move.ts';
@@ -178,7 +178,7 @@ async function extract(
       writer: extractor.writer,
       planned: plannedMembers({ ...checked, skipped: 0 }),
       place,
-      modeOf: modeInRestore,
+      modeOf: modesInRestore(),
       signal: request.signal,
       onFile: ({ size }) => {
         done += size;
@@ -199,7 +199,7 @@ async function applyRoot({ checked, to }: Plan, { member }: RootMember): Promise
   if (entry === undefined) return;
   const extractor = new TreeExtractor(to);
   try {
-    await writeEntry(extractor.writer, entry, modeInRestore(entry), member, null);
+    await writeEntry(extractor.writer, entry, modesInRestore()(entry), member, null);
     await extractor.finish();
   } catch (error) {
     await extractor.windDown();
