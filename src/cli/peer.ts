@@ -13,31 +13,68 @@ import type { LocalDataset } from './local-dataset.ts';
 import type { Location, RemoteLocation } from './location.ts';
 import type { ConnectionFlags } from './options.ts';
 import { remoteArguments } from './remote-command.ts';
-import type { RemoteCommand, SnapshotChoices, SnapshotMode } from './remote-command.ts';
+import type { RemoteCommand, ServeCommand, SnapshotChoices, SnapshotMode } from './remote-command.ts';
 import type { Run } from './run.ts';
 import { snapshotting } from './snapshotting.ts';
 import type { SnapshotResult } from '../handlers/directory/snapshot.ts';
 
-/** Runs a command of snapferry on the machine of a location. What it says on stderr is shown with the host before it. */
-export async function connectRemote(
+/** Lines of a remote program kept until it is known whether it speaks the protocol. */
+const stderrLinesMax = 100;
+
+/** A command of snapferry running on the machine of a location. */
+export interface RemoteProgram {
+  readonly stream: ByteStream;
+  /** Shows what it said on stderr so far, and from now on at once, with the host before it. */
+  readonly showStderr: () => void;
+}
+
+/** Runs a command of snapferry on the machine of a location. The caller closes the stream. */
+export async function startRemote(
   { terminal, signal }: Run,
   location: RemoteLocation,
   command: RemoteCommand,
   flags: ConnectionFlags,
-): Promise<ByteStream> {
+): Promise<RemoteProgram> {
   const { host, user, port } = location;
   const sshPort = port ?? flags.sshPort;
-  return connectSSH({
+  const show = (line: string): void => terminal.note(`${host}: ${printable(line)}`);
+  const waiting: string[] = [];
+  let onLine = (line: string): unknown => waiting.length < stderrLinesMax && waiting.push(line);
+  const stream = await connectSSH({
     host,
     command: [...(flags.remoteProgram ?? ['snapferry']), ...remoteArguments(command)],
     signal,
-    onStderrLine: (line) => terminal.note(`${host}: ${printable(line)}`),
+    onStderrLine: (line) => void onLine(line),
     ...(user !== null && { user }),
     ...(sshPort !== undefined && { port: sshPort }),
     ...(flags.identityFile !== undefined && { identityFile: flags.identityFile }),
     ...(flags.sshConfig !== undefined && { configFile: flags.sshConfig }),
     ...(flags.sshOption !== undefined && { options: flags.sshOption }),
   });
+  return {
+    stream,
+    showStderr() {
+      waiting.splice(0).forEach(show);
+      onLine = show;
+    },
+  };
+}
+
+/** A requester for what a remote program serves. The caller closes it. */
+export async function connectRemote(
+  run: Run,
+  location: RemoteLocation,
+  command: ServeCommand,
+  flags: ConnectionFlags,
+): Promise<RPCRequester> {
+  const { stream, showStderr } = await startRemote(run, location, command, flags);
+  const client = await ByteStreamRPC.connect(stream, {
+    logger: run.logger,
+    minimumVersion: flags.minimumVersion === '2' ? 2 : 1,
+  });
+  // A connection that fails quotes these lines itself.
+  showStderr();
+  return client;
 }
 
 /** What is wanted of a source. */
@@ -56,18 +93,7 @@ export async function connectSource(run: Run, request: SourceRequest): Promise<R
   if (location.kind === 'local') {
     return LocalRPC.connect(sourceHandler(await localDataset(location.path), run, request), { logger: run.logger });
   }
-  const stream = await connectRemote(
-    run,
-    location,
-    { command: 'serve', snapshot: mode, choices, path: location.path },
-    connection,
-  );
-  return connectStream(run, stream, connection);
-}
-
-/** A requester over a stream, which it owns from now on. */
-export function connectStream({ logger }: Run, stream: ByteStream, flags: ConnectionFlags): Promise<RPCRequester> {
-  return ByteStreamRPC.connect(stream, { logger, minimumVersion: flags.minimumVersion === '2' ? 2 : 1 });
+  return connectRemote(run, location, { command: 'serve', snapshot: mode, choices, path: location.path }, connection);
 }
 
 /** The source half of one local dataset, taking a snapshot if that is asked for. */

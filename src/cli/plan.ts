@@ -7,7 +7,7 @@ import { exitCodes } from './exit-code.ts';
 import type { ExitCode } from './exit-code.ts';
 import { checkApart, checkTarget, localDataset } from './local-dataset.ts';
 import { planningRequester, withSourceProgress } from './observed-requester.ts';
-import { closingAfter, connectRemote, connectSource, connectStream, onlyDataset } from './peer.ts';
+import { closingAfter, connectRemote, connectSource, onlyDataset } from './peer.ts';
 import { planAsJSON, renderPlan } from './render-plan.ts';
 import { showProgress } from './show-progress.ts';
 import { defaultChoices } from './remote-command.ts';
@@ -61,7 +61,7 @@ async function connectSink(run: Run, { target, connection }: ReplicationRequest)
     return { sink, close: () => Promise.resolve() };
   }
   const command = { command: 'serve', snapshot: 'none', choices: defaultChoices, path: target.path } as const;
-  const client = await connectStream(run, await connectRemote(run, target, command, connection), connection);
+  const client = await connectRemote(run, target, command, connection);
   return { sink: readOnlySink(client, run.signal), close: () => client.close() };
 }
 

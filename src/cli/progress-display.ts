@@ -23,7 +23,7 @@ export interface ProgressDisplayOptions {
 
 /** At most one line of progress in this time where there is no terminal. */
 const lineIntervalMs = 10_000;
-const barWidth = 24;
+const barWidth = 16;
 
 /** A display for a terminal or for a log. */
 export function createProgressDisplay(options: ProgressDisplayOptions): ProgressDisplay {
@@ -35,8 +35,7 @@ export function createProgressDisplay(options: ProgressDisplayOptions): Progress
 export function describeTransfer(progress: TransferProgress): string {
   const { bytes, estimatedBytes, fraction, bytesPerSecond, remainingMs } = progress;
   const percent = fraction === null ? '' : ` (${Math.floor(fraction * 100)} %)`;
-  const expected =
-    estimatedBytes === null ? 'an unknown amount' : `about ${formatBytes(Math.max(estimatedBytes, bytes))}`;
+  const expected = estimatedBytes === null ? 'an unknown amount' : formatBytes(Math.max(estimatedBytes, bytes));
   const parts = [`${formatBytes(bytes)} of ${expected}${percent}`];
   if (bytesPerSecond !== null) parts.push(`${formatBytes(bytesPerSecond)}/s`);
   if (remainingMs !== null) parts.push(`${formatDuration(remainingMs)} left`);

@@ -9,7 +9,7 @@ import { LocalRPC } from '../rpc/local-rpc.ts';
 import type { RPCHandler, RPCRequester } from '../rpc/interfaces.ts';
 import { checkApart, checkTarget, jobIdFor, localDataset } from './local-dataset.ts';
 import type { LocalDataset } from './local-dataset.ts';
-import { closingAfter, connectRemote, connectStream, onlyDataset, sourceHandler } from './peer.ts';
+import { closingAfter, connectRemote, onlyDataset, sourceHandler } from './peer.ts';
 import { describeStep } from './pull.ts';
 import { showProgress } from './show-progress.ts';
 import { defaultChoices } from './remote-command.ts';
@@ -43,7 +43,7 @@ async function connectTarget(run: Run, request: ReplicationRequest, source: Loca
   const { target, connection } = request;
   if (target.kind === 'remote') {
     const command = { command: 'serve', snapshot: 'none', choices: defaultChoices, path: target.path } as const;
-    return connectStream(run, await connectRemote(run, target, command, connection), connection);
+    return connectRemote(run, target, command, connection);
   }
   const dataset = await localDataset(target.path);
   checkApart(source.directory, dataset.directory, request.choices.exclude);

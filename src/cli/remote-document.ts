@@ -3,7 +3,7 @@ import { isErrorCode, SnapferryError, toSnapferryError } from '../errors.ts';
 import { printable } from './format.ts';
 import type { RemoteLocation } from './location.ts';
 import type { ConnectionFlags } from './options.ts';
-import { connectRemote } from './peer.ts';
+import { startRemote } from './peer.ts';
 import type { SnapshotCommand, InspectCommand } from './remote-command.ts';
 import type { Run } from './run.ts';
 
@@ -46,7 +46,8 @@ async function readOutput(
   flags: ConnectionFlags,
   what: string,
 ): Promise<{ text: string; failure: SnapferryError | null }> {
-  const stream = await connectRemote(run, location, command, flags);
+  const { stream, showStderr } = await startRemote(run, location, command, flags);
+  showStderr();
   const pieces: Buffer[] = [];
   let bytes = 0;
   let failure: SnapferryError | null = null;

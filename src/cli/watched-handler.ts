@@ -46,7 +46,7 @@ export interface LeavingHandler {
    * Refuses every further request with `GOODBYE`. Resolves once the request in progress, with its transfer or
    * pull, is over; at once when there is none.
    */
-  leave(): Promise<void>;
+  readonly leave: () => Promise<void>;
 }
 
 /** Counts what a handler has under way, so that a server can stop between two requests. */
