@@ -11,6 +11,7 @@ import { decodeFinishedError, decodeReport, errorFromWire, tellable } from './me
 import { errorId, requestName, requestType } from './protocol.ts';
 import { RequestReader, undecodable, type Incoming } from './request-reader.ts';
 import { Requester, type PullOutcome } from './requester.ts';
+import { Stragglers } from './stragglers.ts';
 
 /** Who answers, and to whom. */
 export interface ResponderOptions {
@@ -38,6 +39,7 @@ export class Responder {
   readonly #options: ResponderOptions;
   readonly #requests: RequestReader;
   readonly #isInverted: boolean;
+  readonly #stragglers = new Stragglers();
   #current: Incoming | null = null;
   #isGreeted: boolean;
 
@@ -155,12 +157,15 @@ export class Responder {
   }
 
   async #handle(incoming: Incoming, handle: Handle): Promise<Answer> {
+    const { signal } = incoming.abort;
+    await this.#stragglers.few(signal);
     let handled: Promise<Answer> | null = null;
     try {
-      return await orAborted(() => (handled = handle(this.#context(incoming))), incoming.abort.signal);
+      return await orAborted(() => (handled = handle(this.#context(incoming))), signal);
     } catch (error) {
       // It may still offer a transfer, too late for a request that was cancelled.
-      void (handled as Promise<Answer> | null)?.then(closeUnused, () => undefined);
+      const late = (handled as Promise<Answer> | null)?.then(closeUnused, () => undefined);
+      if (late !== undefined) this.#stragglers.add(late);
       throw error;
     }
   }

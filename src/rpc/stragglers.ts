@@ -1,0 +1,33 @@
+import { orAborted } from './aborting.ts';
+
+/** How many handlers of one connection may still be at work for requests that were cancelled. */
+const stragglersMax = 8;
+
+/**
+ * Handlers that go on although their request was cancelled and answered. A peer that asks and cancels without end would
+ * otherwise have any number of them at work at once.
+ */
+export class Stragglers {
+  #count = 0;
+  #wake: () => void = () => undefined;
+
+  /** Counts a handler until it is done, whatever comes of it. */
+  add(handled: Promise<unknown>): void {
+    this.#count++;
+    const done = (): void => {
+      this.#count--;
+      this.#wake();
+    };
+    handled.then(done, done);
+  }
+
+  /**
+   * Waits until there are few enough for another request to be handled. One caller at a time.
+   * @throws SnapferryError `CANCELLED`, or what `signal` was aborted with
+   */
+  async few(signal: AbortSignal): Promise<void> {
+    while (this.#count >= stragglersMax) {
+      await orAborted(() => new Promise<void>((resolve) => (this.#wake = resolve)), signal);
+    }
+  }
+}
