@@ -54,7 +54,8 @@ export class Heartbeat {
   #tick(): void {
     const { isWriting, writeCount, beat, onSilent } = this.#options;
     this.#ticksSinceRead++;
-    this.#ticksSinceWrite = writeCount() === this.#writeCount ? this.#ticksSinceWrite + 1 : 0;
+    // What was written since the last tick counts as old as that: rather too early than later than agreed.
+    this.#ticksSinceWrite = writeCount() === this.#writeCount ? this.#ticksSinceWrite + 1 : 1;
     this.#writeCount = writeCount();
     if (this.#isReading && this.#ticksSinceRead > heartbeatsMissedMax * ticksPerHeartbeat) onSilent();
     else if (!isWriting() && this.#ticksSinceWrite >= ticksPerHeartbeat) beat();

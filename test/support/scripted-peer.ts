@@ -24,6 +24,11 @@ export class ScriptedPeer {
     return this.#untaken;
   }
 
+  /** Takes bytes that belong to no message. */
+  skip(bytes: number): void {
+    this.#untaken = this.#untaken.subarray(bytes);
+  }
+
   /** Sends bytes, cut into the pieces given by `split`. */
   send(bytes: Uint8Array, split: Split = whole): void {
     // A connection the other side has dropped shows in what does not come back.
