@@ -41,6 +41,11 @@ export type TransferBytes = AsyncIterable<Uint8Array | Uint8ArrayList>;
 export interface ReplicationSink {
   /** Versions present, oldest first, or null when the dataset does not exist yet. */
   filesystemVersions(filesystem: DatasetPath, signal?: AbortSignal): Promise<FilesystemVersion[] | null>;
+  /**
+   * What a version here lacks although its source had it (see {@link ReceiveResult.missing}), so that a later run that
+   * finds nothing to do does not call an incomplete backup good. Absent: nothing is known.
+   */
+  missing?(filesystem: DatasetPath, version: FilesystemVersion): Promise<readonly string[]>;
   /** What an earlier, interrupted receive left that can be continued, or null. */
   resumeState(filesystem: DatasetPath, signal?: AbortSignal): Promise<ResumeState | null>;
   /** Forgets what {@link ReplicationSink.resumeState} reported, freeing its space. No-op when there is nothing. */

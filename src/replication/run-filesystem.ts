@@ -75,7 +75,8 @@ async function carryOut(run: Run, planned: PlannedFilesystem, plan: FilesystemPl
   if (plan.kind === 'in_sync') {
     // Repeated although the last run said so too: had that been lost, the source would keep an ever older cursor.
     await tellCompleted(run, planned, plan.version, tally);
-    return { ok: true, code: null, message: '' };
+    addBounded(tally.missing, (await sink.missing?.(planned.target, plan.version)) ?? []);
+    return whole(tally);
   }
   if (plan.steps[0].from === null) await sink.createParents(planned.target);
   for (const [stepIndex, step] of plan.steps.entries()) {
@@ -83,12 +84,14 @@ async function carryOut(run: Run, planned: PlannedFilesystem, plan: FilesystemPl
     assertConnected(run);
     await carryOutStep(run, { ...planned, step, stepIndex, stepCount: plan.steps.length }, tally);
   }
-  if (tally.missing.length === 0) return { ok: true, code: null, message: '' };
-  return {
-    ok: false,
-    code: 'SOURCE_FAILED',
-    message: `committed, but without what the source could not read: ${nameSome(tally.missing)}`,
-  };
+  return whole(tally);
+}
+
+/** What is committed counts as a success only if nothing is missing in it. */
+function whole({ missing }: Tally): Pick<FilesystemResult, 'ok' | 'code' | 'message'> {
+  if (missing.length === 0) return { ok: true, code: null, message: '' };
+  const message = `committed, but without what the source could not read: ${nameSome(missing)}`;
+  return { ok: false, code: 'SOURCE_FAILED', message };
 }
 
 async function carryOutStep(run: Run, position: StepPosition & PlannedFilesystem, tally: Tally): Promise<void> {

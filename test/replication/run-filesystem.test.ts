@@ -111,6 +111,14 @@ describe('one dataset', () => {
     expect(source.list('a')).toContain('#cursor_job');
   });
 
+  it('does not call an incomplete version good in the next run either, which finds nothing to do', async () => {
+    source.snapshot('a', 's1', '1');
+    const sink: ReplicationSink = { ...target.sink, missing: () => Promise.resolve(['secret']) };
+    await run({ sink });
+    const [again] = await run({ sink });
+    expect(again).toMatchObject({ ok: false, code: 'SOURCE_FAILED', steps: 0, missing: ['secret'] });
+  });
+
   it('discards the rest of an interrupted receive that is of no more use', async () => {
     source.snapshot('a', 's1', '1');
     source.snapshot('a', 's2', '2');

@@ -47,6 +47,13 @@ class DirectorySink implements ReplicationSink {
     });
   }
 
+  async missing(filesystem: DatasetPath, version: FilesystemVersion): Promise<readonly string[]> {
+    return this.#doing('reading what is missing in', filesystem, async () => {
+      const store = await this.#existingStore(filesystem);
+      return store === null ? [] : (await store.headerOf(version)).missing;
+    });
+  }
+
   async resumeState(filesystem: DatasetPath): Promise<ResumeState | null> {
     return this.#doing('looking for an interrupted transfer of', filesystem, async () => {
       const store = await this.#existingStore(filesystem);
