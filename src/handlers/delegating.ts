@@ -13,6 +13,8 @@ export function delegating(handler: RPCHandler, overrides: Partial<RPCHandler>):
     ...(transferEstimate && { transferEstimate }),
     ...(transferCompleted && { transferCompleted }),
     ...(pullMe && { pullMe }),
+    ...(handler.custom && { custom: handler.custom }),
+    ...(handler.protocols && { protocols: handler.protocols }),
     ...overrides,
   };
 }

@@ -15,6 +15,7 @@ import {
 } from './messages.ts';
 import { errorId, requestName } from './protocol.ts';
 import { TurnQueue } from './turn-queue.ts';
+import type { Upload } from './upload.ts';
 
 /** How long a cancelled request may take until the connection is past its answer. */
 export const cancelMsMax = 30_000;
@@ -35,11 +36,19 @@ export type ReadAnswer<T> = (header: ResponseHeader, exchange: Exchange) => Prom
 /** One request to be made. */
 export interface Asked<T> {
   readonly type: number;
+  /** For messages. Default: the name of the type. */
+  readonly name?: string;
   readonly body: JSONInput;
   readonly options: CallOptions;
   readonly read: ReadAnswer<T>;
   /** Nothing may be written behind it until it is over. */
   readonly exclusive?: boolean;
+  /** It is not written before all others are over. */
+  readonly alone?: boolean;
+  /** Nothing at all is written behind it, no heartbeat and no Cancel either, until its answer is there. */
+  readonly silent?: boolean;
+  /** What follows the body. */
+  readonly upload?: Upload;
   /** The reader releases the turn itself, when a stream has been read. */
   readonly keepTurn?: boolean;
   /** Gets an answer that came too late for a caller who had left. */
@@ -64,6 +73,11 @@ export class Exchanges {
     if (died.aborted) onDeath();
   }
 
+  /** Whether no request is under way or waits to be made. */
+  get isIdle(): boolean {
+    return this.#turns.isIdle;
+  }
+
   /** No request is made from here on: whoever tries gets `failure`. */
   end(failure: SnapferryError): void {
     this.#stopListening();
@@ -76,22 +90,37 @@ export class Exchanges {
    */
   async ask<T>(asked: Asked<T>): Promise<T> {
     const connection = this.#connection;
-    const doing = requestName(asked.type);
+    const doing = asked.name ?? requestName(asked.type);
     const limit = callLimit(asked.options, doing);
     try {
       const id = randomFillSync(new Uint8Array(16));
-      const request = connection.encode(encodeRequestHeader({ type: asked.type, id }), asked.body);
+      const { upload } = asked;
+      const header = encodeRequestHeader({ type: asked.type, id, upload: upload !== undefined });
+      const request = connection.encode(header, asked.body);
       const turn = await this.#turns.enter({
         exclusive: asked.exclusive ?? false,
-        // A failed write shows in the answer that does not come; until then the peer may still have something to say.
-        begin: () => void connection.send(request).catch(() => undefined),
+        alone: asked.alone,
+        begin: () => {
+          if (asked.silent === true) connection.holdControl = true;
+          // A failed write shows in the answer that does not come; until then the peer may still have something to say.
+          void connection.send(request).catch(() => undefined);
+          upload?.start();
+        },
         signal: limit.signal,
         doing,
       });
-      const cancel = (): void => connection.sendControl(encodeCancel(id));
-      const exchange: Exchange = { doing, options: asked.options, cancel, release: turn.release };
+      const cancel = (): void => {
+        void upload?.stop();
+        connection.sendControl(encodeCancel(id));
+      };
+      const release = upload === undefined ? turn.release : (): void => void upload.stop().finally(turn.release);
+      const exchange: Exchange = { doing, options: asked.options, cancel, release };
       const answer = this.#answer(asked, exchange, { id, ready: turn.ready, limit });
       return await this.#orGiveUp(answer, exchange, limit, asked.discard);
+    } catch (error) {
+      // Also where the request was never made.
+      void asked.upload?.stop();
+      throw error;
     } finally {
       limit.end();
     }
@@ -109,13 +138,15 @@ export class Exchanges {
       isReleased = asked.keepTurn === true;
       return value;
     } catch (cause) {
-      const error = toSnapferryError(cause, 'INTERNAL', exchange.doing);
+      // What the peer says of an upload that failed here is only an echo.
+      const error = asked.upload?.failure ?? toSnapferryError(cause, 'INTERNAL', exchange.doing);
       // An answer that is not what the protocol says leaves us not knowing where the next one begins.
       if (error.connectionDead) this.#connection.fail(error);
       throw error;
     } finally {
       if (!isReleased) {
         this.#connection.onProgress = null;
+        this.#connection.holdControl = false;
         exchange.release();
       }
     }

@@ -1,5 +1,5 @@
 import type { JSONValue } from '../chunker/json-message.ts';
-import { SnapferryError } from '../errors.ts';
+import { SnapferryError, toSnapferryError } from '../errors.ts';
 
 /** The largest unsigned 64-bit integer. */
 export const u64Max = 2n ** 64n - 1n;
@@ -114,4 +114,9 @@ function refuse(what: string, expected: string, value: JSONValue): never {
   const shown =
     typeof value === 'object' ? (Array.isArray(value) ? 'a list' : 'an object') : String(value).slice(0, 40);
   throw new SnapferryError('PROTOCOL_VIOLATION', `${what}: expected ${expected}, got ${shown}`);
+}
+
+/** What a request is answered with whose body is not what its type says; the connection is in step. */
+export function undecodable(cause: unknown): SnapferryError {
+  return new SnapferryError('INVALID_REQUEST', toSnapferryError(cause).message, { cause });
 }

@@ -1,6 +1,8 @@
 import type { BaseLogger } from 'pino';
+import type { JSONInput, JSONValue } from '../chunker/json-message.ts';
 import type { DatasetPath, FilesystemVersion } from '../dataset.ts';
 import type { TransferBytes } from '../sink.ts';
+import type { ByteStream } from '../transport/byte-stream.ts';
 
 /** Where the library writes its log lines; a pino logger fits. Silent unless one is given. */
 export type Logger = BaseLogger;
@@ -103,12 +105,83 @@ export interface RequestContext {
   /** Aborted when the requester cancels or vanishes, or the server shuts down. */
   readonly signal: AbortSignal;
   readonly logger: Logger;
+  /** What the program has attached to the session, see `Session.attached`; undefined if nothing. */
+  readonly attached?: unknown;
   /** Tells the requester how it is going. Dropped when the peer speaks version 1. */
   progress(progress: Progress): void;
 }
 
 /** The pull that a confirmed PullMe runs; the requester asks the peer that said "pull me". */
 export type Pull = (client: RPCRequester) => Promise<PullReport>;
+
+/** Turns a JSON value into what it stands for, or throws: a function, or anything with a `parse`, as a zod schema has. */
+export type Shape<T> = ((value: unknown) => T) | { readonly parse: (value: unknown) => T };
+
+/** What answers a custom request: nothing but `ok`, a stream, or JSON of a certain shape. */
+export type AnswerShape = 'ok' | 'stream' | Shape<JSONInput>;
+
+/** The value such an answer has. */
+export type AnswerOf<A extends AnswerShape> = A extends 'ok'
+  ? // eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- what an async function without a result gives
+    void
+  : A extends 'stream'
+    ? Transfer
+    : A extends (value: unknown) => infer T
+      ? T
+      : A extends { parse: (value: unknown) => infer T }
+        ? T
+        : never;
+
+/** A request type of the embedding program, as both ends know it. Made by `customCall`. */
+export interface CustomCall<Request extends JSONInput = JSONInput, A extends AnswerShape = AnswerShape> {
+  /** Its number on the wire, 0x80 to 0xef. */
+  readonly type: number;
+  /** For logs and errors. */
+  readonly name: string;
+  /** The body; what it refuses is answered with `INVALID_REQUEST`. */
+  readonly request: Shape<Request>;
+  readonly answer: A;
+  /** Whether a stream follows the body. */
+  readonly upload: boolean;
+  /** What a line of the log says about a request, beside the name. Default: nothing, since a body may hold secrets. */
+  readonly describe?: (request: Request) => string;
+}
+
+/** What a custom request is answered with. */
+export type CustomAnswer =
+  | { readonly kind: 'ok' }
+  | { readonly kind: 'json'; readonly body: JSONInput }
+  | { readonly kind: 'stream'; readonly transfer: Transfer };
+
+/** One custom request, decoded. */
+export interface PreparedCustomRequest {
+  /** For a line of the log, beside the name; may be empty. */
+  readonly short: string;
+  /** @param upload what follows the body, whole or a throw; empty for a request without */
+  handle(context: RequestContext, upload: TransferBytes): Promise<CustomAnswer>;
+}
+
+/** A custom request that a handler answers. Made by `answerCustom`. */
+export interface CustomRequest {
+  readonly type: number;
+  readonly name: string;
+  /** Whether a stream follows the body. */
+  readonly upload: boolean;
+  /** Decodes the body. What it throws is answered with `INVALID_REQUEST`. */
+  prepare(body: JSONValue): PreparedCustomRequest;
+}
+
+/** A protocol for which a peer may take the connection over, by an Upgrade. */
+export interface UpgradeProtocol {
+  /** Its name on the wire. */
+  readonly name: string;
+  /**
+   * Rejecting refuses before anything is confirmed. What it resolves with gets the stream, with every byte the peer has
+   * sent since, and owns it: it ends or aborts it. If it rejects, the stream is aborted. `context.signal` fires when the
+   * server shuts down.
+   */
+  open(context: RequestContext): Promise<(stream: ByteStream) => Promise<void>>;
+}
 
 /**
  * What a side can be asked: the source half of a storage backend. Errors thrown as SnapferryError reach the requester
@@ -129,6 +202,10 @@ export interface RPCHandler {
    * roles are inverted. Absent: PullMe is refused with `ACCESS_DENIED`.
    */
   pullMe?(request: PullMeRequest, context: RequestContext): Promise<Pull>;
+  /** Requests of the embedding program's own. Version 2 only. */
+  readonly custom?: readonly CustomRequest[];
+  /** Protocols the connection can be handed over to. Version 2 only, and not inside a PullMe. */
+  readonly protocols?: readonly UpgradeProtocol[];
 }
 
 /** What every call of a requester takes. */
@@ -142,6 +219,15 @@ export interface CallOptions {
   readonly timeoutMs?: number | undefined;
   /** Receives the handler's progress. Version 2 only. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/** What a custom request takes besides. */
+export interface CustomCallOptions extends CallOptions {
+  /**
+   * What follows the body of a call with an upload; empty if absent. It is closed whatever happens, also when the answer
+   * comes before its end: whoever has answered needs no more of it.
+   */
+  readonly upload?: TransferBytes | undefined;
 }
 
 /**
@@ -165,6 +251,29 @@ export interface RPCRequester extends AsyncDisposable {
    * from a version-1 peer. Rejects if the peer refused, or its pull failed or was cut off.
    */
   pullMe(request: PullMeRequest, handler: RPCHandler, options?: CallOptions): Promise<PullReport | null>;
+  /**
+   * A request of the embedding program's own. An upload and the answer flow at the same time.
+   * @throws SnapferryError `UNKNOWN_REQUEST` if the other side does not know it, a version-1 peer never does; otherwise as
+   *   every call
+   */
+  request<Request extends JSONInput, A extends AnswerShape>(
+    call: CustomCall<Request, A>,
+    request: Request,
+    options?: CustomCallOptions,
+  ): Promise<AnswerOf<A>>;
+  /**
+   * Hands the connection over to another protocol, once calls under way are over and the peer has agreed. The stream has
+   * every byte the peer sent since, and is the caller's: this requester is of no more use, and writes and reads nothing.
+   * @throws SnapferryError `UNKNOWN_REQUEST` for a protocol the peer does not know; otherwise as every call
+   */
+  upgrade(protocol: string, options?: CallOptions): Promise<ByteStream>;
+  /**
+   * Takes the connection away without asking the peer: the stream, with what was already received. Both sides must have
+   * agreed on it by other means; a version-2 peer that was not told has sent heartbeats.
+   * @throws SnapferryError `BUSY` while a call is under way, `INVALID_REQUEST` where there is no stream (in this process,
+   *   or inside a PullMe), or what killed the connection
+   */
+  detach(): ByteStream;
   /**
    * Says goodbye and closes in order, waiting at most ten seconds for calls under way and the answer. A transfer that is
    * open is stopped: its reader gets `CANCELLED`. No-op on the client of a pull: the connection is the peer's to close.

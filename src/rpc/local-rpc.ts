@@ -1,10 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
+import type { JSONInput } from '../chunker/json-message.ts';
 import type { DatasetPath, FilesystemVersion } from '../dataset.ts';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
+import type { ByteStream } from '../transport/byte-stream.ts';
 import { linkAborts, orAborted } from './aborting.ts';
 import { callLimit, type CallLimit } from './call-limit.ts';
+import { customRequestsOf } from './custom-requests.ts';
 import type * as api from './interfaces.ts';
+import { answerLocally, closedOnFailure, localValue, streamOf } from './local-custom.ts';
 import { LocalStream } from './local-stream.ts';
 
 /** What a {@link LocalRPC} can be told. */
@@ -13,6 +17,10 @@ export interface LocalRPCOptions {
   readonly clientIdentity?: string | undefined;
   /** Silent by default. */
   readonly logger?: api.Logger | undefined;
+  /** What handlers find as `context.attached`. */
+  readonly attached?: unknown;
+  /** Makes the two ends of a stream for an Upgrade, as `memoryPair` does. Without it, Upgrade is refused. */
+  readonly pair?: (() => readonly [ByteStream, ByteStream]) | undefined;
 }
 
 /**
@@ -41,7 +49,8 @@ interface LocalCall {
 class LocalRequester implements api.RPCRequester {
   readonly protocolVersion = 2;
   readonly #handler: api.RPCHandler;
-  readonly #clientIdentity: string;
+  readonly #options: LocalRPCOptions;
+  readonly #custom: ReadonlyMap<number, api.CustomRequest>;
   readonly #logger: api.Logger;
   readonly #isInverted: boolean;
   readonly #died = new AbortController();
@@ -51,7 +60,8 @@ class LocalRequester implements api.RPCRequester {
 
   constructor(handler: api.RPCHandler, options: LocalRPCOptions, isInverted: boolean) {
     this.#handler = handler;
-    this.#clientIdentity = options.clientIdentity ?? 'local';
+    this.#options = options;
+    this.#custom = customRequestsOf(handler);
     this.#logger = options.logger ?? pino({ level: 'silent' });
     this.#isInverted = isInverted;
   }
@@ -111,6 +121,48 @@ class LocalRequester implements api.RPCRequester {
     });
   }
 
+  async request<Request extends JSONInput, A extends api.AnswerShape>(
+    definition: api.CustomCall<Request, A>,
+    request: Request,
+    options: api.CustomCallOptions = {},
+  ): Promise<api.AnswerOf<A>> {
+    // Its shape is used on this side by the handler's own definition alone.
+    const call = definition as unknown as api.CustomCall;
+    const { upload } = options;
+    if (!call.upload && upload !== undefined) throw new TypeError(`custom request ${call.name} has no upload`);
+    const asked = { call, request, upload, custom: this.#custom };
+    if (call.answer !== 'stream') {
+      const ask = (context: api.RequestContext) => answerLocally(asked, context);
+      const value = this.#call(call.name, options, ask).then((answer) => localValue(call, answer));
+      return closedOnFailure(value, upload) as Promise<api.AnswerOf<A>>;
+    }
+    const ask = async (context: api.RequestContext) => streamOf(await answerLocally(asked, context), call.name);
+    return closedOnFailure(this.#transfer(call.name, options, ask), upload) as Promise<api.AnswerOf<A>>;
+  }
+
+  async upgrade(protocol: string, options?: api.CallOptions): Promise<ByteStream> {
+    if (this.#isInverted) throw new SnapferryError('INVALID_REQUEST', 'Upgrade inside a PullMe');
+    if (this.#streams.size > 0) throw new SnapferryError('BUSY', 'a transfer is open; read it to its end or leave it');
+    await Promise.allSettled(this.#pending);
+    const { pair } = this.#options;
+    const entry = this.#handler.protocols?.find(({ name }) => name === protocol);
+    if (entry === undefined || pair === undefined) {
+      throw new SnapferryError('UNKNOWN_REQUEST', `protocol ${JSON.stringify(protocol)} is not spoken here`);
+    }
+    const serve = await this.#call('Upgrade', options, (context) => entry.open(context));
+    const [near, far] = pair();
+    serve(far).catch((error: unknown) => {
+      this.#logger.warn({ err: error }, 'an upgraded connection failed');
+      far.abort(toSnapferryError(error));
+    });
+    this.#die(new SnapferryError('CONNECTION_LOST', 'the local connection was handed over to another protocol'));
+    return near;
+  }
+
+  detach(): ByteStream {
+    throw new SnapferryError('INVALID_REQUEST', 'there is no stream to take within one process');
+  }
+
   close(): Promise<void> {
     // Inside an inversion the connection is the peer's to close.
     if (this.#isInverted) return Promise.resolve();
@@ -165,7 +217,8 @@ class LocalRequester implements api.RPCRequester {
       limit.end();
       unlink();
     };
-    const context = { clientIdentity: this.#clientIdentity, signal: abort.signal, logger: this.#logger, progress };
+    const { clientIdentity = 'local', attached } = this.#options;
+    const context = { clientIdentity, signal: abort.signal, logger: this.#logger, attached, progress };
     return { doing, limit, abort, context, end };
   }
 

@@ -77,15 +77,17 @@ export function decodePaths(value: JSONValue): DatasetPath[] {
 export interface RequestHeader {
   readonly type: number;
   readonly id: Uint8Array;
+  /** A stream follows the body; version 2 only. */
+  readonly upload?: boolean;
 }
 
 export function encodeRequestHeader(header: RequestHeader): JSONInput {
-  return { Type: header.type, Id: [...header.id] };
+  return { Type: header.type, Id: [...header.id], Upload: header.upload === true ? true : undefined };
 }
 
 export function decodeRequestHeader(value: JSONValue): RequestHeader {
   const fields = new Fields(value, 'RequestHeader');
-  return { type: fields.integer('Type', 255), id: fields.id('Id') };
+  return { type: fields.integer('Type', 255), id: fields.id('Id'), upload: fields.flag('Upload') };
 }
 
 /** A failure as it travels: in a response header, a trailer or a Finished. */

@@ -3,7 +3,7 @@ import { SnapferryError, toSnapferryError } from '../errors.ts';
 import { onAbort } from './aborting.ts';
 import type { Connection } from './connection.ts';
 import { isKnownRequest } from './dispatch-table.ts';
-import { Fields } from './fields.ts';
+import { Fields, undecodable } from './fields.ts';
 import { decodeRequestHeader, type RequestHeader } from './messages.ts';
 import { errorId, requestName, requestType } from './protocol.ts';
 import { RequestQueue } from './request-queue.ts';
@@ -184,9 +184,4 @@ export class RequestReader {
   #abortAll(reason: SnapferryError | null): void {
     for (const incoming of this.#unanswered) incoming.abort.abort(reason);
   }
-}
-
-/** What a request is answered with whose body is not what its type says; the connection is in step. */
-export function undecodable(cause: unknown): SnapferryError {
-  return new SnapferryError('INVALID_REQUEST', toSnapferryError(cause).message, { cause });
 }

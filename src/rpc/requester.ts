@@ -2,14 +2,25 @@ import type { JSONValue } from '../chunker/json-message.ts';
 import type { DatasetPath, FilesystemVersion } from '../dataset.ts';
 import { SnapferryError } from '../errors.ts';
 import { abortError, onAbort } from './aborting.ts';
+import type { JSONInput } from '../chunker/json-message.ts';
+import type { ByteStream } from '../transport/byte-stream.ts';
 import { calls, type Call } from './call-table.ts';
 import type { Connection } from './connection.ts';
-import { cancelMsMax, Exchanges, expectType, readBody, type ReadAnswer } from './exchanges.ts';
+import { noBytes, readShaped, unknownInVersion1 } from './custom-calls.ts';
+import { cancelMsMax, Exchanges, expectType, readBody, type Exchange, type ReadAnswer } from './exchanges.ts';
 import { Fields } from './fields.ts';
 import { IncomingStream } from './incoming-stream.ts';
 import type * as api from './interfaces.ts';
-import { decodePaths, decodeVersions, encodeFinishedError, encodeReport, tellable } from './messages.ts';
+import {
+  decodePaths,
+  decodeVersions,
+  encodeFinishedError,
+  encodeReport,
+  tellable,
+  type ResponseHeader,
+} from './messages.ts';
 import { requestType, responseType } from './protocol.ts';
+import { Upload } from './upload.ts';
 
 const closeMsMax = 10_000;
 
@@ -92,6 +103,67 @@ export class Requester implements api.RPCRequester {
     return this.#exchanges.ask({ type: calls.pullMe.type, body, options, read, exclusive: true });
   }
 
+  async request<Request extends JSONInput, A extends api.AnswerShape>(
+    call: api.CustomCall<Request, A>,
+    request: Request,
+    options: api.CustomCallOptions = {},
+  ): Promise<api.AnswerOf<A>> {
+    const { type, name, answer } = call;
+    if (!call.upload && options.upload !== undefined) throw new TypeError(`custom request ${name} has no upload`);
+    if (this.protocolVersion === 1) throw unknownInVersion1(name);
+    const isStream = answer === 'stream';
+    const read: ReadAnswer<unknown> = (header, exchange) => {
+      if (isStream) return this.#receive(header, exchange);
+      return answer === 'ok'
+        ? readOk(header, exchange)
+        : readShaped(header, exchange, { connection: this.#connection, shape: answer });
+    };
+    const upload = call.upload ? new Upload(this.#connection, options.upload ?? noBytes()) : undefined;
+    const value = await this.#exchanges.ask({
+      type,
+      name,
+      body: request,
+      options,
+      read,
+      exclusive: isStream || call.upload,
+      keepTurn: isStream,
+      ...(upload === undefined ? {} : { upload, alone: true }),
+      ...(isStream ? { discard: (late: unknown) => leave(late as api.Transfer) } : {}),
+    });
+    return value as api.AnswerOf<A>;
+  }
+
+  async upgrade(protocol: string, options: api.CallOptions = {}): Promise<ByteStream> {
+    if (this.#serveInverted === null) throw new SnapferryError('INVALID_REQUEST', 'Upgrade inside a PullMe');
+    if (this.protocolVersion === 1) throw unknownInVersion1(`Upgrade to ${protocol}`);
+    const read: ReadAnswer<ByteStream> = (header, exchange) => {
+      expectType(header, responseType.ok, exchange);
+      return Promise.resolve(this.#connection.detach());
+    };
+    return this.#exchanges.ask({
+      type: requestType.upgrade,
+      body: { Protocol: protocol },
+      options,
+      read,
+      exclusive: true,
+      alone: true,
+      silent: true,
+      discard: (stream) => stream.abort(new SnapferryError('CANCELLED', `the upgrade to ${protocol} was cancelled`)),
+    });
+  }
+
+  detach(): ByteStream {
+    if (this.#serveInverted === null)
+      throw new SnapferryError('INVALID_REQUEST', 'the connection is the peer’s to give');
+    if (!this.#exchanges.isIdle) {
+      throw new SnapferryError(
+        'BUSY',
+        'the connection cannot be taken away while a call is under way; wait for its end',
+      );
+    }
+    return this.#connection.detach();
+  }
+
   /**
    * Ends a PullMe from the pulling side: the roles are as before once it is answered. A transfer the pull has left open
    * is stopped first.
@@ -162,33 +234,35 @@ export class Requester implements api.RPCRequester {
   }
 
   async #transfer<Request>(call: Call<Request>, request: Request, options: api.CallOptions): Promise<api.Transfer> {
-    const connection = this.#connection;
-    const read: ReadAnswer<api.Transfer> = async (header, exchange) => {
-      expectType(header, responseType.chunkedStream, exchange);
-      const bytes = new IncomingStream(connection, {
-        doing: exchange.doing,
-        signal: options.signal,
-        cancel: exchange.cancel,
-        onSettled: () => {
-          this.#openStream = null;
-          connection.onProgress = null;
-          exchange.release();
-        },
-        drainMsMax: cancelMsMax,
-      });
-      this.#openStream = bytes;
-      const { streamFormat = null, estimatedBytes = null, resumed = false } = header;
-      return Promise.resolve({ format: streamFormat, estimatedBytes, resumed, bytes });
-    };
     return this.#exchanges.ask({
       type: call.type,
       body: call.encode(request),
       options,
-      read,
+      read: (header, exchange) => this.#receive(header, exchange),
       exclusive: true,
       keepTurn: true,
-      discard: (transfer) => void transfer.bytes[Symbol.asyncIterator]().return?.(),
+      discard: leave,
     });
+  }
+
+  /** The stream that follows a header; the turn is over when it has been read to its end or left. */
+  #receive(header: ResponseHeader, exchange: Exchange): Promise<api.Transfer> {
+    const connection = this.#connection;
+    expectType(header, responseType.chunkedStream, exchange);
+    const bytes = new IncomingStream(connection, {
+      doing: exchange.doing,
+      signal: exchange.options.signal,
+      cancel: exchange.cancel,
+      onSettled: () => {
+        this.#openStream = null;
+        connection.onProgress = null;
+        exchange.release();
+      },
+      drainMsMax: cancelMsMax,
+    });
+    this.#openStream = bytes;
+    const { streamFormat = null, estimatedBytes = null, resumed = false } = header;
+    return Promise.resolve({ format: streamFormat, estimatedBytes, resumed, bytes });
   }
 
   #body<T>(type: number, shape: (value: JSONValue) => T): ReadAnswer<T> {
@@ -203,3 +277,8 @@ const readOk: ReadAnswer<void> = (header, exchange) => {
   expectType(header, responseType.ok, exchange);
   return Promise.resolve();
 };
+
+/** A transfer nobody wants any more. */
+function leave(transfer: api.Transfer): void {
+  void transfer.bytes[Symbol.asyncIterator]().return?.();
+}

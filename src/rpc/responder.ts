@@ -4,12 +4,12 @@ import { closeUnused, sendAnswer, sendError, sendOk } from './answers.ts';
 import { calls } from './call-table.ts';
 import type { Connection } from './connection.ts';
 import { prepareHandle, type Answer, type Handle } from './dispatch-table.ts';
-import type { Fields } from './fields.ts';
+import { undecodable, type Fields } from './fields.ts';
 import { decideHello, decodeHello, type HelloOptions } from './hello.ts';
 import type { Pull, PullReport, RequestContext, RPCHandler } from './interfaces.ts';
 import { decodeFinishedError, decodeReport, errorFromWire, tellable } from './messages.ts';
 import { errorId, requestName, requestType } from './protocol.ts';
-import { RequestReader, undecodable, type Incoming } from './request-reader.ts';
+import { RequestReader, type Incoming } from './request-reader.ts';
 import { Requester, type PullOutcome } from './requester.ts';
 import { Stragglers } from './stragglers.ts';
 

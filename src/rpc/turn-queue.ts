@@ -1,5 +1,5 @@
 import type { SnapferryError } from '../errors.ts';
-import { abortError } from './aborting.ts';
+import { abortError, onAbort } from './aborting.ts';
 
 /** A place in the order of answers. */
 export interface Turn {
@@ -13,6 +13,8 @@ export interface Turn {
 export interface TurnRequest {
   /** Nothing may be written behind it until it is released. */
   readonly exclusive: boolean;
+  /** It is not written before all others are over. */
+  readonly alone?: boolean | undefined;
   /** Writes the request. Called at the very moment the turn is taken, so that writes and turns have one order. */
   readonly begin: () => void;
   readonly signal: AbortSignal | undefined;
@@ -49,7 +51,7 @@ export class TurnQueue {
   async enter(request: TurnRequest): Promise<Turn> {
     if (this.#failure !== null) throw this.#failure;
     if (request.signal?.aborted === true) throw abortError(request.signal, request.doing);
-    return this.#isFull() || this.#waiting.length > 0 ? this.#wait(request) : this.#take(request);
+    return this.#isFull(request) || this.#waiting.length > 0 ? this.#wait(request) : this.#take(request);
   }
 
   /** The connection is dead: whoever waits or comes later is rejected with its cause. */
@@ -58,8 +60,13 @@ export class TurnQueue {
     for (const waiter of this.#waiting.splice(0)) waiter.reject(failure);
   }
 
-  #isFull(): boolean {
-    return this.#isExclusive || this.#underWay >= this.#aheadMax;
+  /** Whether no request is under way or waits. */
+  get isIdle(): boolean {
+    return this.#underWay === 0 && this.#waiting.length === 0;
+  }
+
+  #isFull({ alone }: TurnRequest): boolean {
+    return this.#isExclusive || this.#underWay >= (alone === true ? 1 : this.#aheadMax);
   }
 
   #take(request: TurnRequest): Turn {
@@ -82,9 +89,10 @@ export class TurnQueue {
   }
 
   #admit(): void {
-    while (!this.#isFull()) {
-      const waiter = this.#waiting.shift();
-      if (waiter === undefined) return;
+    for (;;) {
+      const waiter = this.#waiting[0];
+      if (waiter === undefined || this.#isFull(waiter.request)) return;
+      this.#waiting.shift();
       waiter.admit(this.#take(waiter.request));
     }
   }
@@ -92,11 +100,12 @@ export class TurnQueue {
   #wait(request: TurnRequest): Promise<Turn> {
     const { signal, doing } = request;
     return new Promise((resolve, reject) => {
-      const onAbort = (): void => {
+      const stopListening = onAbort(signal === undefined ? [] : [signal], () => {
         this.#waiting = this.#waiting.filter((other) => other !== waiter);
         reject(abortError(signal, doing));
-      };
-      const stopListening = (): void => signal?.removeEventListener('abort', onAbort);
+        // One that waits to be alone may have held up others.
+        this.#admit();
+      });
       const waiter: Waiter = {
         request,
         admit: (turn) => {
@@ -108,7 +117,6 @@ export class TurnQueue {
           reject(error);
         },
       };
-      signal?.addEventListener('abort', onAbort, { once: true });
       this.#waiting.push(waiter);
     });
   }
