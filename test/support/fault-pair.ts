@@ -18,6 +18,8 @@ export interface FaultPair {
   readonly far: ByteStream;
   /** Bytes that went through so far. */
   readonly sentBytes: { toFar: number; toNear: number };
+  /** What near got. */
+  readonly passedToNear: () => Buffer;
 }
 
 /** @param toFar, toNear what happens to what near and far send */
@@ -25,21 +27,26 @@ export function faultPair(toFar: Fault = {}, toNear: Fault = {}): FaultPair {
   const [near, nearLine] = memoryPair();
   const [farLine, far] = memoryPair();
   const sentBytes = { toFar: 0, toNear: 0 };
+  const toNearPieces: Uint8Array[] = [];
   const end = (): void => {
     // Both ways: what a peer does that has vanished.
     void nearLine.close().catch(() => undefined);
     void farLine.close().catch(() => undefined);
   };
-  void carry(nearLine, farLine, toFar, (bytes) => (sentBytes.toFar += bytes)).finally(end);
-  void carry(farLine, nearLine, toNear, (bytes) => (sentBytes.toNear += bytes)).finally(end);
-  return { near, far, sentBytes };
+  void carry(nearLine, farLine, toFar, ({ byteLength }) => (sentBytes.toFar += byteLength)).finally(end);
+  const passed = (bytes: Uint8Array): void => {
+    sentBytes.toNear += bytes.byteLength;
+    toNearPieces.push(bytes.slice());
+  };
+  void carry(farLine, nearLine, toNear, passed).finally(end);
+  return { near, far, sentBytes, passedToNear: () => Buffer.concat(toNearPieces) };
 }
 
 async function carry(
   from: ByteStream,
   to: ByteStream,
   { change, cutBytes = Infinity, split = whole }: Fault,
-  count: (bytes: number) => void,
+  note: (passed: Uint8Array) => void,
 ): Promise<void> {
   let offset = 0;
   try {
@@ -48,7 +55,7 @@ async function carry(
       const rest = piece.subarray(0, cutBytes - offset);
       const changed = change?.(rest, offset) ?? rest;
       offset += rest.byteLength;
-      count(rest.byteLength);
+      note(changed);
       for (const part of split(changed)) await to.write(part);
       if (offset >= cutBytes) return;
     }

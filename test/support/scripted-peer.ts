@@ -62,20 +62,9 @@ export class ScriptedPeer {
   }
 
   #parse(): ReceivedMessage | null {
-    const pieces: Buffer[] = [];
-    const bytes = this.#untaken;
-    for (let at = 0; at + 4 <= bytes.length;) {
-      const length = bytes.readUInt32LE(at);
-      at += 4;
-      if (length === 0) {
-        const wire = bytes.subarray(0, at);
-        this.#untaken = bytes.subarray(at);
-        return { wire, payload: Buffer.concat(pieces) };
-      }
-      pieces.push(bytes.subarray(at, at + length));
-      at += length;
-    }
-    return null;
+    const message = firstMessage(this.#untaken);
+    if (message !== null) this.#untaken = this.#untaken.subarray(message.wire.byteLength);
+    return message;
   }
 
   async #read(): Promise<void> {
@@ -90,6 +79,25 @@ export class ScriptedPeer {
     this.#hasEnded = true;
     this.#wake();
   }
+}
+
+/** The message bytes begin with; null if it is not whole. */
+function firstMessage(bytes: Buffer): ReceivedMessage | null {
+  const pieces: Buffer[] = [];
+  for (let at = 0; at + 4 <= bytes.length;) {
+    const length = bytes.readUInt32LE(at);
+    at += 4;
+    if (length === 0) return { wire: bytes.subarray(0, at), payload: Buffer.concat(pieces) };
+    pieces.push(bytes.subarray(at, at + length));
+    at += length;
+  }
+  return null;
+}
+
+/** How many whole messages and streams these bytes are. */
+export function countMessages(bytes: Buffer): number {
+  const first = firstMessage(bytes);
+  return first === null ? 0 : 1 + countMessages(bytes.subarray(first.wire.byteLength));
 }
 
 /** How bytes are cut into pieces. */

@@ -1,3 +1,4 @@
+import { Uint8ArrayList } from 'uint8arraylist';
 import type { FilesystemVersion } from '../../src/dataset.ts';
 import { SnapferryError } from '../../src/errors.ts';
 import { ByteStreamRPC, type ByteStreamRPCOptions } from '../../src/rpc/byte-stream-rpc.ts';
@@ -67,12 +68,11 @@ export function sessionHandler(handled: string[], pull?: Pull): RPCHandler {
   };
 }
 
-async function* pieces(seed: string): AsyncGenerator<Uint8Array> {
+/** Three pieces at once: given one by one, how they are batched, and so the bytes on the wire, would depend on timing. */
+async function* pieces(seed: string): AsyncGenerator<Uint8ArrayList> {
   const bytes = seededBytes(seed, transferBytes);
-  for (let at = 0; at < bytes.byteLength; at += 100) {
-    await Promise.resolve();
-    yield bytes.subarray(at, at + 100);
-  }
+  await Promise.resolve();
+  yield new Uint8ArrayList(bytes.subarray(0, 100), bytes.subarray(100, 200), bytes.subarray(200));
 }
 
 /** Makes every call once, in one order; stops at the first that fails. */
