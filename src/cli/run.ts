@@ -40,8 +40,12 @@ export interface RunOptions {
  * JSON mode on stdout too). Never rejects.
  */
 export async function runCommand({ output, doing, body, onInterrupted }: RunOptions): Promise<void> {
-  const terminal = processTerminal({ json: output.json === true, quiet: output.quiet === true });
   const verbose = output.verbose ?? 0;
+  const terminal = processTerminal({
+    json: output.json === true,
+    quiet: output.quiet === true,
+    logs: verbose > 0,
+  });
   const interruption = listenForInterruption((name) => {
     terminal.writeError(`${name}: stopping in order; once more stops at once\n`);
   });

@@ -9,6 +9,8 @@ export interface Verbosity {
   readonly json: boolean;
   /** Only errors on stderr. */
   readonly quiet: boolean;
+  /** Whether log lines are written to stderr, too: a bar would be torn by them. */
+  readonly logs: boolean;
 }
 
 /** Where a command's words go: results to stdout, everything else to stderr. */
@@ -32,7 +34,7 @@ export function processTerminal(verbosity: Verbosity): Terminal {
   const colours = pc.createColors(stderr.isTTY && pc.isColorSupported);
   const progress = createProgressDisplay({
     write: (text) => void stderr.write(text),
-    isTTY: stderr.isTTY,
+    isTTY: stderr.isTTY && !verbosity.logs,
     silent: verbosity.quiet,
     now: () => performance.now(),
   });
