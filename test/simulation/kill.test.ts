@@ -163,6 +163,7 @@ test(
     const runMs = { initial: await timed(pull()), incremental: 0 };
     mutate(random, 0);
     runMs.incremental = await timed(pull());
+    for (const name of snapshotNames()) checked.add(name);
     for (let round = 1; outcomes.puller + outcomes.server < kills; round++) {
       expect(outcomes.tooLate, 'runs that ended before they could be killed').toBeLessThan(2 * kills);
       const kind = round % 5 === 1 ? 'initial' : 'incremental';
@@ -171,6 +172,8 @@ test(
         checked.clear();
       }
       mutate(random, round);
+      const before = snapshotNames();
+      const expectNew = (when: string): void => expect(before, when).not.toContain(snapshotNames().at(-1));
       const victim = outcomes.puller > outcomes.server ? 'server' : 'puller';
       const delayMs = random() * runMs[kind];
       const run = pull();
@@ -188,27 +191,24 @@ test(
       } else {
         outcomes.server++;
         if (server !== null && isAlive(server)) process.kill(server, 'SIGKILL');
-        const code = await run.exit;
-        // It may have been past the last byte; what counts is that a failure is never called a success.
-        if (code === 0) {
-          const newest = contents(join(target, 'snapshots', snapshotNames().at(-1)!));
-          expect(differences(newest, contents(source))).toEqual([]);
-        }
+        // It may have been past the last byte; what is seen below tells whether that was a success.
+        await run.exit;
       }
       if (server !== null) await until(() => !isAlive(server), 'the server to end after its peer was killed');
-      for (const name of snapshotNames().filter((name) => !checked.has(name))) {
-        const original = contents(join(source, '.snapferry', 'snapshots', name));
-        expect(
-          differences(contents(join(target, 'snapshots', name)), original),
-          `round ${round}: ${name} is partial`,
-        ).toEqual([]);
+      // Every snapshot that appears now was taken of the tree as it is: the last round left none behind.
+      const live = contents(source);
+      const expectWhole = (name: string, when: string): void => {
+        if (checked.has(name)) return;
+        const found = differences(contents(join(target, 'snapshots', name)), live);
+        expect(found, `round ${round} (seed ${seed}), ${when}: ${name}`).toEqual([]);
         checked.add(name);
-      }
+      };
+      for (const name of snapshotNames()) expectWhole(name, 'after the kill');
+      if (run.child.exitCode === 0) expectNew('success without a new snapshot');
       const again = pull();
       expect(await again.exit, `round ${round} (seed ${seed}): ${again.stderr()}`).toBe(0);
-      const newest = snapshotNames().at(-1)!;
-      expect(differences(contents(join(target, 'snapshots', newest)), contents(source)), `round ${round}`).toEqual([]);
-      checked.add(newest);
+      expectNew('nothing new after the next run');
+      for (const name of snapshotNames()) expectWhole(name, 'after the next run');
       expectNoLitter();
     }
     console.log('kill test:', JSON.stringify(outcomes));
