@@ -5,7 +5,8 @@ import { describeRequester, type ConnectRequester } from '../conformance/rpc.ts'
 
 function overWire(near: 1 | 2, far: 1 | 2): ConnectRequester {
   return async (handler) => {
-    const [nearEnd, farEnd] = memoryPair();
+    // Lent pieces are overwritten: whoever keeps one gives himself away.
+    const [nearEnd, farEnd] = memoryPair({ poison: true });
     const listening = ByteStreamRPC.listen(farEnd, { clientIdentity: 'tester', handler, maximumVersion: far });
     const released = listening.catch(() => undefined);
     const client = await ByteStreamRPC.connect(nearEnd, { maximumVersion: near });
