@@ -1,4 +1,4 @@
-import type { SnapferryError } from '../errors.ts';
+import { toSnapferryError, type SnapferryError } from '../errors.ts';
 import type { Connection } from './connection.ts';
 import type { Answer } from './dispatch-table.ts';
 import { encodeError, encodeResponseHeader, type RequestHeader, type ResponseHeader } from './messages.ts';
@@ -15,25 +15,30 @@ export async function sendOk(connection: Connection, id: Uint8Array): Promise<vo
   await connection.send(connection.encode(header));
 }
 
-/** @param wireErrorId null for the one that belongs to the error's code */
+/**
+ * @param wireErrorId null for the one that belongs to the error's code
+ * @param version what the peer understands, where that is not settled yet
+ */
 export async function sendError(
   connection: Connection,
   id: Uint8Array,
   error: SnapferryError,
   wireErrorId: number | null,
+  version = connection.version,
 ): Promise<void> {
   const wire = encodeError(error);
   const header: ResponseHeader = {
     ...wire,
-    errorId: wireErrorId ?? (connection.version === 1 ? errorId.handler : wire.errorId),
+    errorId: wireErrorId ?? (version === 1 ? errorId.handler : wire.errorId),
     requestId: id,
     responseType: responseType.none,
   };
-  await connection.send(connection.encode(encodeResponseHeader(header, connection.version)));
+  await connection.send(connection.encode(encodeResponseHeader(header, version)));
 }
 
 /**
  * Sends what a handler answered; a transfer to its end, and it is closed whatever happens.
+ * @returns what kept a stream from being sent whole, told to the peer; otherwise null
  * @throws SnapferryError before anything was sent, if it cannot be encoded; or what broke the connection
  */
 export async function sendAnswer(
@@ -41,12 +46,16 @@ export async function sendAnswer(
   request: RequestHeader,
   answer: Answer,
   signal: AbortSignal,
-): Promise<void> {
-  if (answer.kind === 'ok') return sendOk(connection, request.id);
+): Promise<SnapferryError | null> {
+  if (answer.kind === 'ok') {
+    await sendOk(connection, request.id);
+    return null;
+  }
   if (answer.kind === 'body') {
     // Encoded before anything is sent: what cannot be encoded is an error, not an empty message.
     const header = encodeResponseHeader(headerOf(request.id, answer.type), connection.version);
-    return connection.send(connection.encode(header, answer.body));
+    await connection.send(connection.encode(header, answer.body));
+    return null;
   }
   const { format, estimatedBytes, resumed, bytes } = answer.transfer;
   const fields = { ...headerOf(request.id, responseType.chunkedStream), streamFormat: format, estimatedBytes, resumed };
@@ -58,10 +67,12 @@ export async function sendAnswer(
   }
   try {
     await sendStream(connection, bytes, signal);
+    return null;
   } catch (error) {
     connection.logger.warn({ err: error, request: requestName(request.type) }, 'a transfer failed');
     // Told in the trailer; where it could not be, the connection is dead.
     if (connection.failure !== null) throw connection.failure;
+    return toSnapferryError(error);
   }
 }
 

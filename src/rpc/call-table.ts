@@ -1,4 +1,5 @@
 import type { JSONInput } from '../chunker/json-message.ts';
+import { formatDatasetPath, formatVersion, type DatasetPath, type FilesystemVersion } from '../dataset.ts';
 import { SnapferryError } from '../errors.ts';
 import type { Fields } from './fields.ts';
 import type * as requests from './interfaces.ts';
@@ -10,14 +11,25 @@ export interface Call<Request> {
   readonly type: number;
   encode(request: Request): JSONInput;
   decode(body: Fields): Request;
+  /** What it is about, for a line of the log; the words are the peer's. */
+  short(request: Request): string;
 }
 
 function call<Request>(
   type: number,
   encode: (request: Request) => JSONInput,
   decode: (body: Fields) => Request,
+  short: (request: Request) => string,
 ): Call<Request> {
-  return { type, encode, decode };
+  return { type, encode, decode, short };
+}
+
+function named(filesystem: DatasetPath, version: FilesystemVersion): string {
+  return formatDatasetPath(filesystem) + formatVersion(version);
+}
+
+function step(filesystem: DatasetPath, from: FilesystemVersion, to: FilesystemVersion): string {
+  return `${named(filesystem, from)} to ${formatVersion(to)}`;
 }
 
 function optionalText(body: Fields, name: string): string | undefined {
@@ -41,11 +53,13 @@ export const calls = {
     requestType.filesystems,
     (request) => ({ Roots: request.roots }),
     (body) => ({ roots: body.has('Roots') ? body.texts('Roots') : null }),
+    ({ roots }) => (roots === null ? '' : roots.join(' ')),
   ),
   filesystemVersions: call<requests.FilesystemVersionsRequest>(
     requestType.filesystemVersions,
     (request) => ({ Filesystem: request.filesystem }),
     (body) => ({ filesystem: body.texts('Filesystem') }),
+    ({ filesystem }) => formatDatasetPath(filesystem),
   ),
   initialTransfer: call<requests.InitialTransferRequest>(
     requestType.initialTransfer,
@@ -60,6 +74,7 @@ export const calls = {
       version: decodeVersion(body.raw('FilesystemVersion')),
       ...transferOptions(body),
     }),
+    ({ filesystem, version }) => named(filesystem, version),
   ),
   incrementalTransfer: call<requests.IncrementalTransferRequest>(
     requestType.incrementalTransfer,
@@ -76,6 +91,7 @@ export const calls = {
       to: decodeVersion(body.raw('To')),
       ...transferOptions(body),
     }),
+    ({ filesystem, from, to }) => step(filesystem, from, to),
   ),
   transferEstimate: call<requests.TransferEstimateRequest>(
     requestType.transferEstimate,
@@ -91,6 +107,7 @@ export const calls = {
       to: decodeVersion(body.raw('To')),
       resumeToken: optionalText(body, 'ResumeToken'),
     }),
+    ({ filesystem, from, to }) => (from === null ? named(filesystem, to) : step(filesystem, from, to)),
   ),
   transferCompleted: call<requests.TransferCompletedRequest>(
     requestType.transferCompleted,
@@ -104,10 +121,12 @@ export const calls = {
       version: decodeVersion(body.raw('Version')),
       jobId: body.text('JobId'),
     }),
+    ({ filesystem, version, jobId }) => `${named(filesystem, version)} ${jobId}`,
   ),
   pullMe: call<requests.PullMeRequest>(
     requestType.pullMe,
     (request) => ({ Finished: false, InitialReplPolicy: request.initialReplicationPolicy }),
     (body) => ({ initialReplicationPolicy: policyOf(body.text('InitialReplPolicy')) }),
+    ({ initialReplicationPolicy }) => initialReplicationPolicy,
   ),
 } as const;

@@ -1,8 +1,10 @@
-import type { JSONInput } from '../chunker/json-message.ts';
+import type { JSONInput, JSONValue } from '../chunker/json-message.ts';
 import { SnapferryError } from '../errors.ts';
 import { calls, type Call } from './call-table.ts';
+import type { TransferBytes } from '../sink.ts';
+import { customRequestsOf } from './custom-requests.ts';
 import type { Fields } from './fields.ts';
-import type { RequestContext, RPCHandler, Transfer } from './interfaces.ts';
+import type { CustomRequest, RequestContext, RPCHandler, Transfer } from './interfaces.ts';
 import { encodeVersion } from './messages.ts';
 import { requestName, requestType, responseType } from './protocol.ts';
 
@@ -12,10 +14,24 @@ export type Answer =
   | { readonly kind: 'body'; readonly type: number; readonly body: JSONInput }
   | { readonly kind: 'stream'; readonly transfer: Transfer };
 
-/** One request, decoded and ready to be handed to the handler. */
-export type Handle = (context: RequestContext) => Promise<Answer>;
+/** Hands a request to the handler. */
+export type Handle = (context: RequestContext, upload: TransferBytes) => Promise<Answer>;
 
-type Prepare = (handler: RPCHandler, body: Fields) => Handle;
+/** The body of a request as it was read. */
+export interface RequestBody {
+  readonly value: JSONValue;
+  /** The same as an object; without any fields for a custom request, which may be any JSON. */
+  readonly fields: Fields;
+}
+
+/** One request, decoded and ready to be handed to the handler. */
+export interface Prepared {
+  /** What it is about, for a line of the log; the words are the peer's. */
+  readonly short: () => string;
+  readonly handle: Handle;
+}
+
+type Prepare = (handler: RPCHandler, body: Fields) => Prepared;
 
 function entry<Request>(
   call: Call<Request>,
@@ -23,7 +39,7 @@ function entry<Request>(
 ): [number, Prepare] {
   const prepare: Prepare = (handler, body) => {
     const request = call.decode(body);
-    return (context) => answer(handler, request, context);
+    return { short: () => call.short(request), handle: (context) => answer(handler, request, context) };
   };
   return [call.type, prepare];
 }
@@ -56,17 +72,57 @@ const table = new Map<number, Prepare>([
 /** Requests the connection itself answers. */
 const connectionRequests = new Set<number>([requestType.protocolVersion, requestType.pullMe, requestType.close]);
 
-/** Whether a request type is known in this version of the protocol. */
-export function isKnownRequest(type: number): boolean {
-  return table.has(type) || connectionRequests.has(type);
+/** What one handler can be asked: the protocol's own requests, and those of the embedding program. */
+export class RequestTable {
+  readonly #handler: RPCHandler;
+  readonly #custom: ReadonlyMap<number, CustomRequest>;
+
+  /** @throws RangeError for custom requests that contradict each other or the protocol */
+  constructor(handler: RPCHandler) {
+    this.#handler = handler;
+    this.#custom = customRequestsOf(handler);
+  }
+
+  /** Whether a request type is known in this version of the protocol. */
+  isKnown(type: number, version: 1 | 2): boolean {
+    if (table.has(type) || connectionRequests.has(type)) return true;
+    return version === 2 && (type === requestType.upgrade || this.#custom.has(type));
+  }
+
+  /** Whether it is one of the embedding program's, whose body may be any JSON. */
+  isCustom(type: number): boolean {
+    return this.#custom.has(type);
+  }
+
+  /** Name of a request type for logs and errors. */
+  nameOf(type: number): string {
+    return this.#custom.get(type)?.name ?? requestName(type);
+  }
+
+  /**
+   * Decodes the body of a request.
+   * @throws what the request's type says of a body that is not its own
+   */
+  prepare(type: number, body: RequestBody, hasUpload: boolean): Prepared {
+    const custom = this.#custom.get(type);
+    if (hasUpload !== (custom?.upload ?? false)) {
+      const what = `${this.nameOf(type)} comes ${hasUpload ? 'without' : 'with'} an upload`;
+      throw new SnapferryError('INVALID_REQUEST', what);
+    }
+    if (custom !== undefined) return prepareCustom(custom, body.value);
+    const prepare = table.get(type);
+    if (prepare === undefined) throw new SnapferryError('UNKNOWN_REQUEST', `${requestName(type)} is not known here`);
+    return prepare(this.#handler, body.fields);
+  }
 }
 
-/**
- * Decodes the body of a request for a handler.
- * @throws SnapferryError for a body that is not what the request's type says
- */
-export function prepareHandle(type: number, handler: RPCHandler, body: Fields): Handle {
-  const prepare = table.get(type);
-  if (prepare === undefined) throw new SnapferryError('UNKNOWN_REQUEST', `${requestName(type)} is not known here`);
-  return prepare(handler, body);
+function prepareCustom(custom: CustomRequest, body: JSONValue): Prepared {
+  const prepared = custom.prepare(body);
+  return {
+    short: () => prepared.short,
+    async handle(context, upload) {
+      const answer = await prepared.handle(context, upload);
+      return answer.kind === 'json' ? { kind: 'body', type: responseType.json, body: answer.body } : answer;
+    },
+  };
 }

@@ -164,6 +164,7 @@ export type HelloDecision = AcceptedHello | { readonly refusal: string };
 
 /** The negotiation as the responder accepts it. */
 export interface AcceptedHello {
+  readonly version: 1 | 2;
   /** The answer, to be sent before anything else. */
   readonly answer: JSONInput;
   /** Switches the connection; call it when the answer has been handed to the stream. */
@@ -190,10 +191,11 @@ export function decideHello(hello: Hello, requestId: Uint8Array, options: HelloO
     responseType: responseType.ok,
   };
   const header = encodeResponseHeader(ok, 1);
-  if (!isVersion2) return { answer: header, apply: () => undefined };
+  if (!isVersion2) return { version: 1, answer: header, apply: () => undefined };
   const digest = options.digests.find((algorithm) => hello.digests.includes(algorithm)) ?? null;
   const heartbeatMs = Math.max(options.heartbeatMs, hello.heartbeatMs);
   return {
+    version: protocolVersions.current,
     answer: {
       ...(header as Record<string, JSONInput>),
       Version: protocolVersions.current,

@@ -2,16 +2,19 @@ import type { JSONValue } from '../chunker/json-message.ts';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
 import { onAbort } from './aborting.ts';
 import type { Connection } from './connection.ts';
-import { isKnownRequest } from './dispatch-table.ts';
+import type { RequestBody, RequestTable } from './dispatch-table.ts';
 import { Fields, undecodable } from './fields.ts';
+import { IncomingStream } from './incoming-stream.ts';
 import { decodeRequestHeader, type RequestHeader } from './messages.ts';
-import { errorId, requestName, requestType } from './protocol.ts';
+import { errorId, requestType } from './protocol.ts';
 import { RequestQueue } from './request-queue.ts';
 
 /** One request as it was read, or what kept it from being read. */
 export interface Incoming {
   readonly header: RequestHeader;
-  readonly body: { readonly fields: Fields } | { readonly error: SnapferryError; readonly errorId: number };
+  readonly body: RequestBody | { readonly error: SnapferryError; readonly errorId: number };
+  /** What follows the body; nothing behind it is read before it is over. */
+  readonly upload: IncomingUpload | null;
   /** Cancels it, whether it is being handled or still waits. */
   readonly abort: AbortController;
   /** Resolves when it has been answered and more may be read. */
@@ -19,10 +22,26 @@ export interface Incoming {
   readonly settle: () => void;
 }
 
+/** The stream behind a request. */
+export interface IncomingUpload {
+  readonly stream: IncomingStream;
+  /** Resolves when the connection is past it, or dead. */
+  readonly over: Promise<void>;
+}
+
+/** How long a peer may go on sending an upload that is not needed any more. */
+const uploadDrainMsMax = 30_000;
+
+const noFields = new Fields(null, 'custom request');
 const noId = new Uint8Array(16);
 
 /** Requests nothing may be read behind before they are answered: what follows may be framed otherwise, or not for us. */
-const handsOver = new Set<number>([requestType.protocolVersion, requestType.pullMe, requestType.close]);
+const handsOver = new Set<number>([
+  requestType.protocolVersion,
+  requestType.pullMe,
+  requestType.upgrade,
+  requestType.close,
+]);
 
 /**
  * Reads requests ahead while one is being handled, so that a Cancel or the end of the peer is noticed. Knows every
@@ -31,14 +50,17 @@ const handsOver = new Set<number>([requestType.protocolVersion, requestType.pull
 export class RequestReader {
   readonly #connection: Connection;
   readonly #finishedBytesMax: number | null;
+  readonly #table: RequestTable;
   readonly #queue: RequestQueue<Incoming>;
   readonly #unanswered = new Set<Incoming>();
   #failure: SnapferryError | null = null;
   #stopListening: () => void = () => undefined;
+  #waitTimer: NodeJS.Timeout | undefined;
 
   /** @param isInverted a Finished is read then, and the report in it may be as long as an answer */
-  constructor(connection: Connection, isInverted: boolean) {
+  constructor(connection: Connection, table: RequestTable, isInverted: boolean) {
     this.#connection = connection;
+    this.#table = table;
     this.#finishedBytesMax = isInverted ? connection.limits.responseBodyBytesMax : null;
     this.#queue = new RequestQueue(connection.limits.pipelinedRequestsMax, connection.limits.requestBodyBytesMax);
   }
@@ -66,24 +88,45 @@ export class RequestReader {
     this.#queue.end();
   }
 
+  /** Whether nothing has come that is not answered yet. */
+  get isIdle(): boolean {
+    return this.#unanswered.size === 0;
+  }
+
   /**
-   * The next request; null when the peer has ended the connection in order.
+   * The next request; null when the peer has ended the connection in order, or {@link endWithin} is over.
    * @param waitMsMax a peer that asks nothing for so long is let go
+   * @param what is waited for, for the error
    * @throws SnapferryError what broke the connection
    */
-  async next(waitMsMax: number): Promise<Incoming | null> {
+  async next(waitMsMax: number, what: string): Promise<Incoming | null> {
     const connection = this.#connection;
     const timedOut = (): void =>
-      connection.fail(new SnapferryError('TIMEOUT', `${connection.description}: no request for ${waitMsMax} ms`));
-    const timer = setTimeout(timedOut, waitMsMax);
-    timer.unref();
+      connection.fail(new SnapferryError('TIMEOUT', `${connection.description}: no ${what} for ${waitMsMax} ms`));
+    this.#waitTimer = setTimeout(timedOut, waitMsMax).unref();
+    return this.#next();
+  }
+
+  /** As {@link next}, but a peer that asks nothing is let go in order. May be called while another wait is under way. */
+  async nextOrEnd(waitMsMax: number): Promise<Incoming | null> {
+    this.endWithin(waitMsMax);
+    return this.#next();
+  }
+
+  /** No longer than this is waited for the next request, which is not a failure then. */
+  endWithin(waitMsMax: number): void {
+    clearTimeout(this.#waitTimer);
+    this.#waitTimer = setTimeout(() => this.#queue.end(), waitMsMax);
+  }
+
+  async #next(): Promise<Incoming | null> {
     try {
       const incoming = await this.#queue.next();
-      const failure = connection.failure ?? (incoming === null ? this.#failure : null);
+      const failure = this.#connection.failure ?? (incoming === null ? this.#failure : null);
       if (failure !== null) throw failure;
       return incoming;
     } finally {
-      clearTimeout(timer);
+      clearTimeout(this.#waitTimer);
     }
   }
 
@@ -116,7 +159,7 @@ export class RequestReader {
     } catch (cause) {
       if (connection.failure !== null) throw connection.failure;
       const error = toSnapferryError(cause);
-      await this.#queue.push(this.#incoming({ type: 0, id: noId }, { error, errorId: errorId.decodeHeader }), 0);
+      await this.#queue.push(this.#incoming({ type: 0, id: noId }, { error, errorId: errorId.decodeHeader }, null), 0);
       return false;
     }
     if (header === null) {
@@ -128,19 +171,46 @@ export class RequestReader {
   }
 
   async #readRest(header: RequestHeader): Promise<void> {
-    const name = requestName(header.type);
-    if (!isKnownRequest(header.type)) {
+    const name = this.#table.nameOf(header.type);
+    const hasUpload = header.upload === true && this.#connection.version === 2;
+    if (!this.#table.isKnown(header.type, this.#connection.version)) {
       // Answered before its body is read: a peer that sent only the header waits for that.
       const error = new SnapferryError('UNKNOWN_REQUEST', `${name} is not known here`);
-      await this.#queue.push(this.#incoming(header, { error, errorId: errorId.unknownRequestType }), 0);
+      await this.#queue.push(this.#incoming(header, { error, errorId: errorId.unknownRequestType }, null), 0);
       await this.#readBody(header.type, name);
+      if (hasUpload) await this.#skipUpload(name);
       return;
     }
     let bytes = 0;
     const body = await this.#readBody(header.type, name, (payloadBytes) => (bytes = payloadBytes));
-    const incoming = this.#incoming(header, body);
+    const abort = new AbortController();
+    const upload = hasUpload ? this.#upload(name, abort.signal) : null;
+    const incoming = this.#incoming(header, body, upload, abort);
     await this.#queue.push(incoming, bytes);
     if (handsOver.has(header.type)) await incoming.answered;
+    await upload?.over;
+  }
+
+  #upload(name: string, signal?: AbortSignal): IncomingUpload {
+    let onSettled: () => void = () => undefined;
+    const over = new Promise<void>((resolve) => (onSettled = resolve));
+    const doing = `the upload of ${name}`;
+    // Whoever asked stops sending when it reads the answer.
+    const cancel = (): void => undefined;
+    const stream = new IncomingStream(this.#connection, {
+      doing,
+      signal,
+      cancel,
+      onSettled,
+      drainMsMax: uploadDrainMsMax,
+    });
+    return { stream, over };
+  }
+
+  async #skipUpload(name: string): Promise<void> {
+    const { stream, over } = this.#upload(name);
+    await stream.return();
+    await over;
   }
 
   async #readBody(type: number, name: string, onSize?: (payloadBytes: number) => void): Promise<Incoming['body']> {
@@ -150,7 +220,10 @@ export class RequestReader {
     try {
       const what = `${name} request`;
       const bytesMax = isLong ? this.#finishedBytesMax : requestBodyBytesMax;
-      const shape = (value: JSONValue): { fields: Fields } => ({ fields: new Fields(value, what) });
+      const shape = (value: JSONValue): RequestBody => ({
+        value,
+        fields: this.#table.isCustom(type) ? noFields : new Fields(value, what),
+      });
       const body = await connection.readMessage({
         what,
         bytesMax,
@@ -166,10 +239,15 @@ export class RequestReader {
     }
   }
 
-  #incoming(header: RequestHeader, body: Incoming['body']): Incoming {
+  #incoming(
+    header: RequestHeader,
+    body: Incoming['body'],
+    upload: IncomingUpload | null,
+    abort = new AbortController(),
+  ): Incoming {
     let settle: () => void = () => undefined;
     const answered = new Promise<void>((resolve) => (settle = resolve));
-    const incoming = { header, body, abort: new AbortController(), answered, settle };
+    const incoming = { header, body, upload, abort, answered, settle };
     this.#unanswered.add(incoming);
     return incoming;
   }
