@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { SnapferryError } from '../../src/errors.ts';
 import { ByteStreamRPC } from '../../src/rpc/byte-stream-rpc.ts';
-import type { RPCHandler } from '../../src/rpc/interfaces.ts';
+import type { Pull, RPCHandler } from '../../src/rpc/interfaces.ts';
 import {
   askRecorded,
   recordedHandler,
@@ -143,6 +143,58 @@ describe('what the recorded client asks', () => {
     const random = seededRandom(testSeed);
     for (const split of [byteByByte, randomSplit(random, 7), randomSplit(random, 100)]) {
       expect(await serve(step, request, split)).toEqual(expected);
+    }
+  });
+});
+
+/** Some 7,000 offsets of a whole push: every 7th, beginning elsewhere in each run, all with `SNAPFERRY_EVERY_OFFSET=1`. */
+const stride = process.env['SNAPFERRY_EVERY_OFFSET'] === '1' ? 1 : 7;
+
+describe(`the recorded push (SNAPFERRY_SEED=${testSeed})`, () => {
+  const step = recordedStep('15-pullme');
+  const policy = { initialReplicationPolicy: 'most_recent' } as const;
+
+  test('fails at our client wherever the puller is cut', async () => {
+    const said = wireOf(step.server);
+    const push = async (offset: number): Promise<unknown> => {
+      const { stream, peer } = scripted();
+      peer.send(hello.server[0]!.wire);
+      const client = await ByteStreamRPC.connect(stream, { maximumVersion: 1 });
+      const pushed = client.pullMe(policy, recordedHandler(step)).catch((error: unknown) => error);
+      peer.send(said.subarray(0, offset));
+      peer.end();
+      return pushed.finally(() => client.forceClose());
+    };
+    expect(await push(said.byteLength)).toBeNull();
+    for (let offset = testSeed % stride; offset < said.byteLength; offset += stride) {
+      expect(await push(offset), `cut at ${offset}`).toMatchObject({ connectionDead: true });
+    }
+  });
+
+  test('fails at our server wherever the pusher is cut', async () => {
+    const said = wireOf(step.client);
+    const isRequest = ({ kind }: RecordedStep['server'][number]): boolean => kind.startsWith('request');
+    const requests = step.server.filter(isRequest).slice(0, -2);
+    const pull: Pull = async (client) => {
+      for (let at = 0; at < requests.length; at += 2) await askRecorded(client, requests[at]!, requests[at + 1]!);
+      return { filesystems: [] };
+    };
+    const serveCut = async (offset: number): Promise<unknown> => {
+      const { stream, peer } = scripted();
+      const handler = { ...recordedHandler(step), pullMe: () => Promise.resolve(pull) };
+      const served = ByteStreamRPC.listen(stream, { clientIdentity: 'go', handler, maximumVersion: 1 });
+      const outcome = served.then(
+        () => null,
+        (error: unknown) => error,
+      );
+      peer.send(wireOf(hello.client));
+      peer.send(said.subarray(0, offset));
+      peer.end();
+      return outcome;
+    };
+    expect(await serveCut(said.byteLength)).toBeNull();
+    for (let offset = 1 + (testSeed % stride); offset < said.byteLength; offset += stride) {
+      expect(await serveCut(offset), `cut at ${offset}`).toMatchObject({ connectionDead: true });
     }
   });
 });
