@@ -12,6 +12,8 @@ const nothing: Uint8Array = new Uint8Array(0);
 export class ByteReader {
   readonly #source: AsyncIterator<Uint8Array>;
   #piece = nothing;
+  /** How many bytes of the piece are taken: a view for each header would cost more than the header. */
+  #at = 0;
   #ended = false;
   #takenBytes = 0;
 
@@ -21,7 +23,7 @@ export class ByteReader {
 
   /** Bytes that can be taken without waiting. */
   get available(): number {
-    return this.#piece.byteLength;
+    return this.#piece.byteLength - this.#at;
   }
 
   /** Bytes taken so far: where in the stream the next one stands. */
@@ -31,40 +33,48 @@ export class ByteReader {
 
   /** Waits until at least one byte is available; false at the end of the stream. Passes on what the source throws. */
   async fill(): Promise<boolean> {
-    while (this.#piece.byteLength === 0) {
+    while (this.available === 0) {
       if (this.#ended) return false;
       const next = await this.#source.next();
       if (next.done === true) this.#ended = true;
-      else this.#piece = next.value;
+      else this.#hold(next.value);
     }
     return true;
   }
 
   /** Up to `bytesMax` of the available bytes, not copied. */
   take(bytesMax: number): Uint8Array {
-    const piece = this.#piece;
-    if (piece.byteLength <= bytesMax) {
-      this.#takenBytes += piece.byteLength;
-      this.#piece = nothing;
-      return piece;
-    }
-    this.#takenBytes += bytesMax;
-    this.#piece = piece.subarray(bytesMax);
-    return piece.subarray(0, bytesMax);
+    const bytes = bytesMax < this.available ? this.#piece.subarray(this.#at, this.#at + bytesMax) : this.peek();
+    this.#takenBytes += bytes.byteLength;
+    this.#at += bytes.byteLength;
+    return bytes;
   }
 
   /** The available bytes, not copied and not taken. */
   peek(): Uint8Array {
-    return this.#piece;
+    return this.#at === 0 ? this.#piece : this.#piece.subarray(this.#at);
+  }
+
+  /** The little-endian number in the four bytes that follow `offset` available ones, not taken; they must be available. */
+  peekUint32(offset = 0): number {
+    const at = this.#at + offset;
+    const byte = (index: number): number => this.#piece[at + index] ?? 0;
+    return (byte(0) | (byte(1) << 8) | (byte(2) << 16) | (byte(3) << 24)) >>> 0;
+  }
+
+  /** Takes bytes without looking at them; they must be available. */
+  skip(bytes: number): void {
+    this.#takenBytes += bytes;
+    this.#at += bytes;
   }
 
   /** Waits until `bytes` bytes or, at the end of the stream, fewer are available; a small number, they may be copied. */
   async gather(bytes: number): Promise<void> {
-    while ((await this.fill()) && this.#piece.byteLength < bytes) {
-      const begun = this.#piece.slice();
-      this.#piece = nothing;
+    while ((await this.fill()) && this.available < bytes) {
+      const begun = this.peek().slice();
+      this.#hold(nothing);
       const isMore = await this.fill();
-      this.#piece = isMore ? Buffer.concat([begun, this.#piece]) : begun;
+      this.#hold(isMore ? Buffer.concat([begun, this.#piece]) : begun);
       if (!isMore) return;
     }
   }
@@ -75,7 +85,7 @@ export class ByteReader {
    * @throws SnapferryError `STREAM_TRUNCATED` when the stream ends before
    */
   async read(bytes: number): Promise<Uint8Array> {
-    if (this.#piece.byteLength >= bytes) return this.take(bytes);
+    if (this.available >= bytes) return this.take(bytes);
     const parts = new Uint8ArrayList();
     while (parts.byteLength < bytes) {
       if (!(await this.fill())) {
@@ -89,7 +99,12 @@ export class ByteReader {
   /** Tells the source that nothing more will be read. */
   async close(): Promise<void> {
     this.#ended = true;
-    this.#piece = nothing;
+    this.#hold(nothing);
     await this.#source.return?.();
+  }
+
+  #hold(piece: Uint8Array): void {
+    this.#piece = piece;
+    this.#at = 0;
   }
 }

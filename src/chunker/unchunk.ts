@@ -40,7 +40,7 @@ export class ChunkReader {
    * @throws SnapferryError `LIMIT_EXCEEDED`, `STREAM_TRUNCATED`
    */
   async message(bytesMax: number, what: string, options: MessageOptions = {}): Promise<Uint8Array | null> {
-    let length = await this.#header(what, options.isDue !== true);
+    let length = this.#takeDataHeader() ?? (await this.#header(what, options.isDue !== true));
     if (length === null) return null;
     const whole = this.#wholeMessage(length, bytesMax);
     if (whole !== null) return whole;
@@ -67,24 +67,28 @@ export class ChunkReader {
    */
   async *stream(): AsyncGenerator<Uint8ArrayList, void, void> {
     const what = 'stream';
+    const bytes = this.#bytes;
     let batch = new Uint8ArrayList();
     for (;;) {
-      // What is read next may overwrite the piece the batch was cut from.
-      if (batch.byteLength > 0 && !this.#isDataHeaderAvailable()) {
-        yield batch;
-        batch = new Uint8ArrayList();
+      let length = this.#takeDataHeader();
+      if (length === null) {
+        // What is read next may overwrite the piece the batch was cut from.
+        if (batch.byteLength > 0) {
+          yield batch;
+          batch = new Uint8ArrayList();
+        }
+        length = await this.#header(what, false);
       }
-      let length = await this.#header(what, false);
       if (length === 0) break;
       while (length !== null && length > 0) {
-        if (this.#bytes.available === 0) {
+        if (bytes.available === 0) {
           if (batch.byteLength > 0) {
             yield batch;
             batch = new Uint8ArrayList();
           }
-          if (!(await this.#bytes.fill())) throw truncated(what);
+          if (!(await bytes.fill())) throw truncated(what);
         }
-        const piece = this.#bytes.take(length);
+        const piece = bytes.take(length);
         length -= piece.byteLength;
         batch.append(piece);
       }
@@ -95,16 +99,19 @@ export class ChunkReader {
   /** The usual message: one chunk and its terminator, all here already. Taken without a copy, or null. */
   #wholeMessage(length: number, bytesMax: number): Uint8Array | null {
     if (length === 0 || length > bytesMax || this.#bytes.available < length + 4) return null;
-    const bytes = this.#bytes.peek();
-    for (let at = length; at < length + 4; at++) if (bytes[at] !== 0) return null;
+    if (this.#bytes.peekUint32(length) !== 0) return null;
     const whole = this.#bytes.take(length);
-    this.#bytes.take(4);
+    this.#bytes.skip(4);
     return whole;
   }
 
-  #isDataHeaderAvailable(): boolean {
-    if (this.#bytes.available < 4) return false;
-    return !this.controlChunks || (this.#bytes.peek()[3] ?? 0) < 0x80;
+  /** Length of the next data chunk if that is known without waiting, or null. */
+  #takeDataHeader(): number | null {
+    if (this.#bytes.available < 4) return null;
+    const length = this.#bytes.peekUint32();
+    if (this.controlChunks && length >= 0x8000_0000) return null;
+    this.#bytes.skip(4);
+    return length;
   }
 
   /** Length of the next data chunk; null at the end of the stream if that is allowed here. */
@@ -126,12 +133,15 @@ export class ChunkReader {
   }
 
   async #length(what: string, mayEnd: boolean): Promise<number | null> {
-    if (this.#bytes.available >= 4) return littleEndian(this.#bytes.take(4));
     if (!(await this.#bytes.fill())) {
       if (mayEnd) return null;
       throw truncated(what);
     }
-    if (this.#bytes.available >= 4) return littleEndian(this.#bytes.take(4));
+    if (this.#bytes.available >= 4) {
+      const length = this.#bytes.peekUint32();
+      this.#bytes.skip(4);
+      return length;
+    }
     const header = new Uint8Array(4);
     for (let at = 0; at < 4;) {
       if (!(await this.#bytes.fill())) throw truncated(what);

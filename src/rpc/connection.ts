@@ -179,13 +179,18 @@ export class Connection {
   }
 
   /** Reads a stream's payload. Lists are lent until the next is asked for. The trailer is not part of it. */
-  async *readStream(): AsyncGenerator<Uint8ArrayList, void, void> {
-    try {
-      yield* this.#chunks.stream();
-      this.#boundaryBytes = this.#bytes.takenBytes;
-    } catch (error) {
-      throw this.#readFailed(error);
-    }
+  readStream(): AsyncIterator<Uint8ArrayList, void, void> {
+    const payload = this.#chunks.stream();
+    const next = async (): Promise<IteratorResult<Uint8ArrayList, void>> => {
+      try {
+        const result = await payload.next();
+        if (result.done === true) this.#boundaryBytes = this.#bytes.takenBytes;
+        return result;
+      } catch (error) {
+        throw this.#readFailed(error);
+      }
+    };
+    return { next };
   }
 
   /** Sends framed bytes after everything sent before. Resolves when more may be sent. */

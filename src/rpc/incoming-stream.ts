@@ -2,7 +2,7 @@ import type { Uint8ArrayList } from 'uint8arraylist';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
 import { abortError, onAbort } from './aborting.ts';
 import type { Connection } from './connection.ts';
-import { streamDigest } from './digest.ts';
+import { streamDigest, type StreamDigest } from './digest.ts';
 import { decodeTrailer, errorFromWire, type Trailer } from './messages.ts';
 import { errorId } from './protocol.ts';
 
@@ -29,8 +29,9 @@ export interface IncomingStreamOptions {
 export class IncomingStream implements AsyncIterableIterator<Uint8ArrayList> {
   readonly #connection: Connection;
   readonly #options: IncomingStreamOptions;
-  readonly #payload: AsyncGenerator<Uint8ArrayList, void, void>;
-  readonly #digest: ReturnType<typeof streamDigest>;
+  readonly #payload: AsyncIterator<Uint8ArrayList, void, void>;
+  readonly #digest: Promise<StreamDigest>;
+  #measure: StreamDigest | null = null;
   #state: 'open' | 'ended' | 'stopped' = 'open';
   #failure: SnapferryError | null = null;
   #pending: Promise<unknown> = Promise.resolve();
@@ -53,11 +54,11 @@ export class IncomingStream implements AsyncIterableIterator<Uint8ArrayList> {
     return this;
   }
 
-  async next(): Promise<IteratorResult<Uint8ArrayList, undefined>> {
-    if (this.#failure !== null) throw this.#failure;
-    if (this.#state !== 'open') return { done: true, value: undefined };
+  next(): Promise<IteratorResult<Uint8ArrayList, undefined>> {
+    if (this.#failure !== null) return Promise.reject(this.#failure);
+    if (this.#state !== 'open') return Promise.resolve({ done: true, value: undefined });
     const read = this.#read();
-    this.#pending = read.catch(() => undefined);
+    this.#pending = read;
     return this.#orStopped(read);
   }
 
@@ -90,7 +91,8 @@ export class IncomingStream implements AsyncIterableIterator<Uint8ArrayList> {
     try {
       const next = await this.#payload.next();
       if (next.done !== true) {
-        (await this.#digest).update(next.value);
+        this.#measure ??= await this.#digest;
+        this.#measure.update(next.value);
         return next;
       }
       if (this.#connection.version === 2) await this.#checkTrailer();
@@ -106,7 +108,7 @@ export class IncomingStream implements AsyncIterableIterator<Uint8ArrayList> {
   }
 
   /** Who stops, or is stopped, must not wait for a peer that sends nothing. */
-  async #orStopped<T>(read: Promise<T>): Promise<T> {
+  #orStopped<T>(read: Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.#stopped = (failure) => {
         if (failure !== null) reject(failure);
@@ -150,7 +152,7 @@ export class IncomingStream implements AsyncIterableIterator<Uint8ArrayList> {
     }
     this.#options.cancel();
     try {
-      await this.#pending;
+      await this.#pending.catch(() => undefined);
       for (let next = await this.#payload.next(); next.done !== true;) next = await this.#payload.next();
       await this.#readTrailer();
     } catch (error) {
