@@ -29,7 +29,7 @@ const allowed: Record<string, readonly string[]> = {
   vocabulary: [],
   chunker: ['vocabulary'],
   transport: ['vocabulary'],
-  rpc: ['vocabulary', 'chunker', 'transport/byte-stream.ts'],
+  rpc: ['vocabulary', 'chunker', 'transport/byte-stream.ts', 'transport/listener.ts'],
   handlers: ['vocabulary', 'rpc/interfaces.ts'],
   replication: ['vocabulary', 'rpc/interfaces.ts'],
   config: ['vocabulary'],
