@@ -16,9 +16,21 @@ export type { ReceiveRequest, ReceiveResult, ReplicationSink, ResumeState, Trans
 // The RPC.
 export { ByteStreamRPC, type ByteStreamRPCOptions, type ListenOptions } from './rpc/byte-stream-rpc.ts';
 export { LocalRPC, type LocalRPCOptions } from './rpc/local-rpc.ts';
+export { ReplicationServer, type ReplicationServerOptions, type ServerHooks } from './rpc/server.ts';
+export type { CurrentRequest, Session, SessionEnd } from './rpc/session.ts';
+export type { Ending } from './rpc/answering.ts';
+export type { RequestInProgress, RequestResult, RequestTrace } from './rpc/request-in-progress.ts';
+export { answerCustom, customCall, type CustomCallDefinition } from './rpc/custom-requests.ts';
+export { listRequests } from './rpc/dispatch-table.ts';
 export { type DigestAlgorithm } from './rpc/digest.ts';
 export type {
+  AnswerOf,
+  AnswerShape,
   CallOptions,
+  CustomAnswer,
+  CustomCall,
+  CustomCallOptions,
+  CustomRequest,
   FilesystemResult,
   FilesystemsRequest,
   FilesystemVersionsRequest,
@@ -26,6 +38,7 @@ export type {
   InitialReplicationPolicy,
   InitialTransferRequest,
   Logger,
+  PreparedCustomRequest,
   Progress,
   Pull,
   PullMeRequest,
@@ -33,10 +46,12 @@ export type {
   RequestContext,
   RPCHandler,
   RPCRequester,
+  Shape,
   Transfer,
   TransferCompletedRequest,
   TransferEstimateRequest,
   TransferRequestOptions,
+  UpgradeProtocol,
 } from './rpc/interfaces.ts';
 
 // Framing, for programs that speak the chunked format themselves.

@@ -1,7 +1,7 @@
 import { formatDatasetPath } from '../dataset.ts';
 import type { DatasetPath } from '../dataset.ts';
 import { SnapferryError } from '../errors.ts';
-import type { RequestContext, RPCHandler } from '../rpc/interfaces.ts';
+import type { CustomRequest, RequestContext, RPCHandler } from '../rpc/interfaces.ts';
 
 /** What a peer may do with each dataset. */
 export interface AccessPolicy {
@@ -11,6 +11,10 @@ export interface AccessPolicy {
   readonly mayRead: (filesystem: DatasetPath) => boolean;
   /** Have us pull from it. */
   readonly mayPush: boolean;
+  /** Ask for a request of the embedding program's own. Default: none of them. */
+  readonly mayAsk?: (request: { readonly type: number; readonly name: string }) => boolean;
+  /** Take the connection over for this protocol. Default: none. */
+  readonly mayUpgrade?: (protocol: string) => boolean;
 }
 
 /**
@@ -63,6 +67,39 @@ export function restricted(handler: RPCHandler, policy: AccessPolicy): RPCHandle
         return pullMe(request, context);
       },
     }),
+    ...(handler.custom && {
+      custom: handler.custom.map((request) =>
+        guarded(request, (context) => check(policy.mayAsk?.(request) === true, context, `ask for ${request.name}`)),
+      ),
+    }),
+    ...(handler.protocols && {
+      protocols: handler.protocols.map((protocol) => ({
+        name: protocol.name,
+        async open(context: RequestContext) {
+          check(policy.mayUpgrade?.(protocol.name) === true, context, `speak ${protocol.name}`);
+          return protocol.open(context);
+        },
+      })),
+    }),
+  };
+}
+
+function guarded(request: CustomRequest, check: (context: RequestContext) => void): CustomRequest {
+  const { type, name, upload } = request;
+  return {
+    type,
+    name,
+    upload,
+    prepare(body) {
+      const prepared = request.prepare(body);
+      return {
+        short: prepared.short,
+        async handle(context, stream) {
+          check(context);
+          return prepared.handle(context, stream);
+        },
+      };
+    },
   };
 }
 

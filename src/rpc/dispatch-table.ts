@@ -126,3 +126,13 @@ function prepareCustom(custom: CustomRequest, body: JSONValue): Prepared {
     },
   };
 }
+
+/**
+ * Every request type that a handler can be asked, with the name it has in logs, in the order of its number.
+ * @throws RangeError for custom requests that contradict each other or the protocol
+ */
+export function listRequests(handler: RPCHandler): { readonly type: number; readonly name: string }[] {
+  const types = [...Object.values(requestType), ...customRequestsOf(handler).keys()].sort((a, b) => a - b);
+  const known = new RequestTable(handler);
+  return types.map((type) => ({ type, name: known.nameOf(type) }));
+}

@@ -196,7 +196,7 @@ export class ReplicationServer implements AsyncDisposable {
     const { sessionLogger } = this.#options;
     if (sessionLogger !== undefined) return sessionLogger(session);
     const { id, identity, remoteAddress } = session;
-    const logger: Partial<Pick<PinoLogger, 'child'>> = this.#logger;
+    const logger = this.#logger as Logger & Partial<Pick<PinoLogger, 'child'>>;
     return logger.child?.({ session: id, identity, remote: remoteAddress }) ?? this.#logger;
   }
 
