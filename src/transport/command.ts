@@ -5,6 +5,8 @@ import { SnapferryError, toSnapferryError } from '../errors.ts';
 import type { ByteStream } from './byte-stream.ts';
 import { ChildExit } from './child-exit.ts';
 import type { ExitStatus } from './child-exit.ts';
+import { childOutput } from './child-output.ts';
+import type { ChildOutput } from './child-output.ts';
 import { cleanEnvironment } from './clean-environment.ts';
 import { LineTail } from './line-tail.ts';
 import { nodeByteStream } from './node-streams.ts';
@@ -52,30 +54,40 @@ export interface ConnectCommandOptions {
 export async function connectCommand(options: ConnectCommandOptions): Promise<ByteStream> {
   const [program, ...args] = options.argv;
   const description = options.description ?? `command ${options.argv.join(' ')}`;
-  if (options.signal?.aborted === true) {
-    throw new SnapferryError('CANCELLED', `starting ${description} was cancelled`, { cause: options.signal.reason });
+  const output = await childOutput();
+  try {
+    if (options.signal?.aborted === true) {
+      throw new SnapferryError('CANCELLED', `starting ${description} was cancelled`, { cause: options.signal.reason });
+    }
+    const child = spawnChild(program, args, description, { ...options, output });
+    const exit = new ChildExit(child, options.graceMs ?? graceMsDefault);
+    await started(child, description, options);
+    return commandStream(child, exit, description, { ...options, output });
+  } catch (error) {
+    output?.readable.destroy();
+    throw error;
+  } finally {
+    // The child has its own by now, and the output ends when the last of them is closed.
+    output?.childEnd.destroy();
   }
-  const child = spawnChild(program, args, description, options);
-  const exit = new ChildExit(child, options.graceMs ?? graceMsDefault);
-  await started(child, description, options);
-  return commandStream(child, exit, description, options);
 }
 
+/** Its `stdout` is there only where it was not given an output of ours. */
 type Child = ChildProcessByStdio<Writable, Readable, Readable>;
 
-function spawnChild(
-  program: string,
-  args: readonly string[],
-  description: string,
-  options: ConnectCommandOptions,
-): Child {
+interface StartOptions extends ConnectCommandOptions {
+  /** What the child writes to; undefined for a pipe of Node's own. */
+  readonly output: ChildOutput | undefined;
+}
+
+function spawnChild(program: string, args: readonly string[], description: string, options: StartOptions): Child {
   try {
     return spawn(program, args, {
-      stdio: ['pipe', 'pipe', 'pipe'],
+      stdio: ['pipe', options.output?.childEnd ?? 'pipe', 'pipe'],
       env: { ...cleanEnvironment(), ...options.env },
       cwd: options.cwd,
       detached: true,
-    });
+    }) as Child;
   } catch (error) {
     throw toSnapferryError(error, 'CONNECT_FAILED', `cannot start ${description}`);
   }
@@ -98,8 +110,8 @@ function missing(options: ConnectCommandOptions): string {
   return `there is no program ${options.argv[0]}${where}; ${options.missingHint ?? 'install it, or check PATH'}`;
 }
 
-function commandStream(child: Child, exit: ChildExit, description: string, options: ConnectCommandOptions): ByteStream {
-  const { signal, explainExit, graceMs = graceMsDefault } = options;
+function commandStream(child: Child, exit: ChildExit, description: string, options: StartOptions): ByteStream {
+  const { signal, explainExit, graceMs = graceMsDefault, output } = options;
   const stderr = new LineTail(child.stderr, options.onStderrLine);
   let aborted = false;
   let releasing: Promise<void> | undefined;
@@ -122,8 +134,9 @@ function commandStream(child: Child, exit: ChildExit, description: string, optio
   };
 
   const stream = nodeByteStream({
-    readable: child.stdout,
+    readable: output?.readable ?? child.stdout,
     writable: child.stdin,
+    ...(output !== undefined && { incoming: output.incoming }),
     description,
     verdict: async (error, receivedBytes) => {
       await exit.within(options.exitWaitMs ?? exitWaitMsDefault);
