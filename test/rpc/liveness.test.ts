@@ -178,6 +178,17 @@ describe('waiting has an end', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  test('for the rest of a banner', async () => {
+    const { stream, peer } = scripted();
+    const state = watch(ByteStreamRPC.connect(stream));
+    peer.send(Buffer.from('Password: '));
+    await pass(400);
+    expect(state.code).toBe('pending');
+    await pass(200);
+    expect(state.code).toBe('CONNECT_FAILED');
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
   test.each([
     ['nothing', Buffer.alloc(0)],
     ['half a length', Buffer.from('32', 'hex')],

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { ByteStreamRPC } from '../../src/rpc/byte-stream-rpc.ts';
 import { memoryPair } from '../../src/transport/memory.ts';
+import { bytesOf, seededBytes } from '../support/recorded.ts';
 import { scripted } from '../support/scripted-peer.ts';
 import {
   answerTo,
@@ -11,7 +12,7 @@ import {
   scriptedRequester,
   scriptedResponder,
 } from '../support/scripted-session.ts';
-import { filesystem, sessionHandler } from '../support/session.ts';
+import { filesystem, largeVersion, sessionHandler } from '../support/session.ts';
 
 const listening = { clientIdentity: 'tester', handler: sessionHandler([]) };
 
@@ -41,6 +42,16 @@ test.each([
   [{ maximumVersion: 1 }, { minimumVersion: 2 }, 'PROTOCOL_VERSION'],
 ] as const)('%j meets %j: %s', async (near, far, expected) => {
   expect(await versionOf(near, far)).toBe(expected);
+});
+
+test.each([['sha256'], ['xxh64'], []] as const)('a transfer under the digest %s is whole', async (...digests) => {
+  const [near, far] = memoryPair();
+  const served = ByteStreamRPC.listen(far, { ...listening, digests });
+  const client = await ByteStreamRPC.connect(near);
+  const transfer = await client.initialTransfer({ filesystem, version: largeVersion });
+  expect(await bytesOf(transfer)).toEqual(seededBytes('initialTransfer', 300));
+  await client.close();
+  await served;
 });
 
 test.each([
