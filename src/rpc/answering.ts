@@ -147,7 +147,8 @@ export class Answering {
     if (this.#isLeavingNow()) throw new SnapferryError('GOODBYE', 'this side is shutting down; try again in a moment');
     if (type === requestType.pullMe) return this.#pullMe(incoming, request, body);
     if (type === requestType.upgrade) return this.#upgrade(incoming, request, body);
-    const prepared = decoding(() => this.#table.prepare(type, body, incoming.upload !== null));
+    const { version } = this.#connection;
+    const prepared = decoding(() => this.#table.prepare(type, body, incoming.upload !== null, version));
     this.#log(request, prepared.short, body);
     const answer = await this.#handle(incoming, request, prepared);
     // News that came behind the answer would pass for news of the next request.
@@ -217,7 +218,7 @@ export class Answering {
     }
     if (this.#isInverted) throw new SnapferryError('INVALID_REQUEST', 'PullMe inside a PullMe');
     // Decoded only for those who may ask at all.
-    const decode = () => decoding(() => calls.pullMe.decode(body.fields));
+    const decode = () => decoding(() => calls.pullMe.decode(body.fields, this.#connection.version));
     const pull = await permitPull(this.#options.handler, decode, this.#context(request, incoming.abort.signal));
     this.#log(request, () => calls.pullMe.short(decode()), body);
     await sendOk(this.#connection, incoming.header.id);

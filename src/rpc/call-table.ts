@@ -10,7 +10,8 @@ import { requestType } from './protocol.ts';
 export interface Call<Request> {
   readonly type: number;
   encode(request: Request): JSONInput;
-  decode(body: Fields): Request;
+  /** @param version of the protocol it came by */
+  decode(body: Fields, version: 1 | 2): Request;
   /** What it is about, for a line of the log; the words are the peer's. */
   short(request: Request): string;
 }
@@ -18,7 +19,7 @@ export interface Call<Request> {
 function call<Request>(
   type: number,
   encode: (request: Request) => JSONInput,
-  decode: (body: Fields) => Request,
+  decode: (body: Fields, version: 1 | 2) => Request,
   short: (request: Request) => string,
 ): Call<Request> {
   return { type, encode, decode, short };
@@ -36,8 +37,9 @@ function optionalText(body: Fields, name: string): string | undefined {
   return body.has(name) ? body.text(name) : undefined;
 }
 
-const transferOptions = (body: Fields): requests.TransferRequestOptions => ({
-  resumeToken: optionalText(body, 'ResumeToken'),
+const transferOptions = (body: Fields, version: 1 | 2): requests.TransferRequestOptions => ({
+  // An answer of version 1 could not say that the token was used, and the rest would be taken for the whole.
+  resumeToken: version === 1 ? undefined : optionalText(body, 'ResumeToken'),
   jobId: optionalText(body, 'JobId'),
 });
 
@@ -69,10 +71,10 @@ export const calls = {
       ResumeToken: request.resumeToken,
       JobId: request.jobId,
     }),
-    (body) => ({
+    (body, version) => ({
       filesystem: body.texts('Filesystem'),
       version: decodeVersion(body.raw('FilesystemVersion')),
-      ...transferOptions(body),
+      ...transferOptions(body, version),
     }),
     ({ filesystem, version }) => named(filesystem, version),
   ),
@@ -85,11 +87,11 @@ export const calls = {
       ResumeToken: request.resumeToken,
       JobId: request.jobId,
     }),
-    (body) => ({
+    (body, version) => ({
       filesystem: body.texts('Filesystem'),
       from: decodeVersion(body.raw('From')),
       to: decodeVersion(body.raw('To')),
-      ...transferOptions(body),
+      ...transferOptions(body, version),
     }),
     ({ filesystem, from, to }) => step(filesystem, from, to),
   ),

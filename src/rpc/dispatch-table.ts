@@ -31,14 +31,14 @@ export interface Prepared {
   readonly handle: Handle;
 }
 
-type Prepare = (handler: RPCHandler, body: Fields) => Prepared;
+type Prepare = (handler: RPCHandler, body: Fields, version: 1 | 2) => Prepared;
 
 function entry<Request>(
   call: Call<Request>,
   answer: (handler: RPCHandler, request: Request, context: RequestContext) => Promise<Answer>,
 ): [number, Prepare] {
-  const prepare: Prepare = (handler, body) => {
-    const request = call.decode(body);
+  const prepare: Prepare = (handler, body, version) => {
+    const request = call.decode(body, version);
     return { short: () => call.short(request), handle: (context) => answer(handler, request, context) };
   };
   return [call.type, prepare];
@@ -103,7 +103,7 @@ export class RequestTable {
    * Decodes the body of a request.
    * @throws what the request's type says of a body that is not its own
    */
-  prepare(type: number, body: RequestBody, hasUpload: boolean): Prepared {
+  prepare(type: number, body: RequestBody, hasUpload: boolean, version: 1 | 2): Prepared {
     const custom = this.#custom.get(type);
     if (hasUpload !== (custom?.upload ?? false)) {
       const what = `${this.nameOf(type)} comes ${hasUpload ? 'without' : 'with'} an upload`;
@@ -112,7 +112,7 @@ export class RequestTable {
     if (custom !== undefined) return prepareCustom(custom, body.value);
     const prepare = table.get(type);
     if (prepare === undefined) throw new SnapferryError('UNKNOWN_REQUEST', `${requestName(type)} is not known here`);
-    return prepare(this.#handler, body.fields);
+    return prepare(this.#handler, body.fields, version);
   }
 }
 

@@ -35,7 +35,9 @@ export function describeCalls({ name, connectedClient, isVersion2 }: Requesters)
       const whole = { ...incremental, resumeToken: 'token é', jobId: 'job' };
       await bytesOf(await client.incrementalTransfer(whole));
       await bytesOf(await client.initialTransfer(initial));
-      expect(asked).toEqual([whole, { ...initial, resumeToken: undefined, jobId: undefined }].map(defined));
+      // A version-1 answer could not say whether the token was used.
+      const arrived = isVersion2 ? whole : { ...whole, resumeToken: undefined };
+      expect(asked).toEqual([arrived, { ...initial, resumeToken: undefined, jobId: undefined }].map(defined));
     });
 
     test('a transfer says what it is', async () => {
