@@ -57,6 +57,7 @@ export type {
 // Framing, for programs that speak the chunked format themselves.
 export { chunk } from './chunker/chunk.ts';
 export { ByteReader } from './chunker/byte-reader.ts';
+export type { JSONInput, JSONValue } from './chunker/json-message.ts';
 export { ChunkReader, unchunk, type ChunkReaderOptions, type MessageOptions } from './chunker/unchunk.ts';
 
 // Transports.

@@ -42,6 +42,12 @@ export class Departure {
     else this.#timer = setTimeout(() => this.#expire(), this.remainingMs);
   }
 
+  /** Nothing is left to be done but to close; that may take no longer than this. */
+  dropWithin(waitMsMax: number): void {
+    clearTimeout(this.#timer);
+    if (!this.#isOver) this.#timer = setTimeout(() => this.#steps.drop(), waitMsMax);
+  }
+
   /** It has left. */
   end(): void {
     this.#isOver = true;
@@ -51,6 +57,6 @@ export class Departure {
   #expire(): void {
     this.#steps.cancel();
     // Cancelling may have been all it needed.
-    if (!this.#isOver) this.#timer = setTimeout(() => this.#steps.drop(), this.#steps.dropMs);
+    this.dropWithin(this.#steps.dropMs);
   }
 }

@@ -54,6 +54,8 @@ export class Responder {
       const outcome = await this.#run();
       if (outcome.kind === 'upgraded') return await this.#serveUpgraded(outcome);
       if (outcome.kind === 'finished') throw new SnapferryError('INTERNAL', 'Finished was accepted without a PullMe');
+      // A peer that is idle does not notice the end of the stream, and would keep it open.
+      if (outcome.kind === 'left') this.#departure.dropWithin(this.#goodbyeMs);
       await this.#connection.close();
       return outcome;
     } catch (error) {

@@ -168,11 +168,11 @@ export class ReplicationServer implements AsyncDisposable {
   #refusalOf(identity: string): SnapferryError | null {
     if (this.#isLeaving) return leaving();
     const busy = (whose: string, count: number): SnapferryError =>
-      new SnapferryError('BUSY', `${whose} has ${count} sessions open, and no more are allowed; try again later`);
-    if (this.#sessions.size >= this.#sessionsMax) return busy('this server', this.#sessions.size);
+      new SnapferryError('BUSY', `${count} sessions ${whose} are open, and no more are allowed; try again later`);
+    if (this.#sessions.size >= this.#sessionsMax) return busy('on this server', this.#sessions.size);
     const own = this.sessions().filter((session) => session.identity === identity).length;
     if (own < this.#sessionsPerIdentityMax) return null;
-    return busy(identity === '' ? 'those without an identity' : identity, own);
+    return busy(identity === '' ? 'without an identity' : `of ${identity}`, own);
   }
 
   #watch(session: Session): RequestWatch {
