@@ -1,5 +1,5 @@
 import { SnapferryError, toSnapferryError } from '../errors.ts';
-import { orAborted } from './aborting.ts';
+import { onAbort, orAborted } from './aborting.ts';
 import type { Connection } from './connection.ts';
 import type { Fields } from './fields.ts';
 import type { Pull, PullMeRequest, PullReport, RequestContext, RPCHandler } from './interfaces.ts';
@@ -26,6 +26,9 @@ export async function permitPull(
     return handler.pullMe(request, context);
   }, signal);
 }
+
+/** How long a pull may take to end when its connection is gone. */
+const pullEndMsMax = 30_000;
 
 /** What a Finished says. */
 export interface Finished {
@@ -68,10 +71,19 @@ export async function runPull(connection: Connection, pull: Pull): Promise<Snapf
 }
 
 async function outcomeOf(pull: Pull, requester: Requester, connection: Connection): Promise<PullOutcome> {
+  // What the pull has begun it may put in order; but one that hangs must not keep a connection that is gone.
+  const givenUp = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const stopListening = onAbort([connection.died], () => {
+    timer = setTimeout(() => givenUp.abort(connection.failure), pullEndMsMax);
+  });
   try {
-    return { report: await pull(requester) };
+    return { report: await orAborted(() => pull(requester), givenUp.signal, 'the pull') };
   } catch (error) {
     connection.logger.warn({ err: error }, 'a pull over an inverted connection failed');
     return { error };
+  } finally {
+    stopListening();
+    clearTimeout(timer);
   }
 }
