@@ -55,6 +55,7 @@ export interface ReplicationSink {
   /**
    * Receives one transfer. Resolves only once the new version is whole, verified and durable. If `bytes` throws, or
    * anything else fails, the dataset is as it was, except for what a later resume can use.
+   * Whatever happens, also when it refuses without reading, `bytes` is read to its end or closed.
    */
   receive(request: ReceiveRequest, bytes: TransferBytes, signal?: AbortSignal): Promise<ReceiveResult>;
 }

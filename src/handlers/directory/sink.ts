@@ -77,15 +77,18 @@ class DirectorySink implements ReplicationSink {
   }
 
   async receive(request: ReceiveRequest, bytes: TransferBytes, signal?: AbortSignal): Promise<ReceiveResult> {
-    return this.#doing('receiving', request.filesystem, async (directory) => {
-      const store = await openStore(directory, { kind: 'copy', create: true }).catch(async (error: unknown) => {
-        // Whoever sends must learn that nobody will read.
-        await bytes[Symbol.asyncIterator]().return?.();
-        throw error;
-      });
-      const { logger } = this.#options;
-      return receiveTransfer({ store, partials: this.#partials, limits: this.#limits, signal, logger }, request, bytes);
+    const { filesystem } = request;
+    const opened = this.#doing('receiving', filesystem, (directory) =>
+      openStore(directory, { kind: 'copy', create: true }),
+    );
+    const store = await opened.catch(async (error: unknown) => {
+      // Whoever sends must learn that nobody will read.
+      await bytes[Symbol.asyncIterator]().return?.();
+      throw error;
     });
+    const { logger } = this.#options;
+    const context = { store, partials: this.#partials, limits: this.#limits, signal, logger };
+    return this.#doing('receiving', filesystem, () => receiveTransfer(context, request, bytes));
   }
 
   async #existingStore(filesystem: DatasetPath): Promise<Store | null> {
