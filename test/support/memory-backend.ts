@@ -1,5 +1,5 @@
 import type { DatasetPath, FilesystemVersion } from '../../src/dataset.ts';
-import { formatDatasetPath } from '../../src/dataset.ts';
+import { checkDatasetPath, checkVersionName, formatDatasetPath } from '../../src/dataset.ts';
 import { SnapferryError } from '../../src/errors.ts';
 import type { RequestContext, RPCHandler, Transfer } from '../../src/rpc/interfaces.ts';
 import type { ReceiveRequest, ReplicationSink, ResumeState, TransferBytes } from '../../src/sink.ts';
@@ -21,6 +21,8 @@ export interface MemoryDataset {
   versions: StoredVersion[];
   partial: Partial | null;
   createTXG: bigint;
+  /** One receive at a time. */
+  isReceiving?: boolean;
 }
 
 /** Hooks for what can go wrong: throw to fail, wait to stall. All may be changed at any time. */
@@ -118,9 +120,11 @@ function memoryHandler(datasets: Map<string, MemoryDataset>, faults: () => Memor
     };
   };
   return {
-    async filesystems() {
+    async filesystems({ roots }) {
       await faults().call?.('filesystems', null);
-      return [...datasets.keys()].map((name) => name.split('/'));
+      const isWanted = (name: string): boolean =>
+        roots === null || roots.some((root) => name === root || name.startsWith(`${root}/`));
+      return [...datasets.keys()].filter(isWanted).map((name) => name.split('/'));
     },
     async filesystemVersions({ filesystem }) {
       await faults().call?.('filesystemVersions', filesystem);
@@ -139,9 +143,11 @@ function memoryHandler(datasets: Map<string, MemoryDataset>, faults: () => Memor
     },
     async transferCompleted({ filesystem, version, jobId }) {
       await faults().call?.('transferCompleted', filesystem);
-      const dataset = ensure(datasets, formatDatasetPath(filesystem));
       const completed = find(datasets, formatDatasetPath(filesystem), (stored) => stored.version.guid === version.guid);
       const { createTXG } = completed.version;
+      const dataset = ensure(datasets, formatDatasetPath(filesystem));
+      const cursor = dataset.versions.find((stored) => label(stored) === `#cursor_${jobId}`);
+      if (cursor !== undefined && cursor.version.createTXG > createTXG) return;
       addBookmark(dataset, completed.version, `cursor_${jobId}`);
       dataset.versions = dataset.versions.filter(
         (stored) => !stored.version.name.startsWith(`step_${jobId}_`) || stored.version.createTXG > createTXG,
@@ -173,10 +179,12 @@ async function* sendBytes(
 function memorySink(datasets: Map<string, MemoryDataset>, faults: () => MemoryFaults): ReplicationSink {
   return {
     async filesystemVersions(filesystem) {
+      checkDatasetPath(filesystem);
       await faults().call?.('sink.filesystemVersions', filesystem);
       return datasets.get(formatDatasetPath(filesystem))?.versions.map(({ version }) => version) ?? null;
     },
     async resumeState(filesystem): Promise<ResumeState | null> {
+      checkDatasetPath(filesystem);
       await faults().call?.('sink.resumeState', filesystem);
       const partial = datasets.get(formatDatasetPath(filesystem))?.partial ?? null;
       if (partial === null) return null;
@@ -184,33 +192,60 @@ function memorySink(datasets: Map<string, MemoryDataset>, faults: () => MemoryFa
       return { fromGuid, toGuid, token: `${toGuid}:${fromGuid ?? ''}:${content.byteLength}` };
     },
     async discardPartial(filesystem) {
+      checkDatasetPath(filesystem);
       await faults().call?.('sink.discardPartial', filesystem);
       const dataset = datasets.get(formatDatasetPath(filesystem));
       if (dataset !== undefined) dataset.partial = null;
     },
     async createParents(filesystem) {
+      checkDatasetPath(filesystem);
       await faults().call?.('sink.createParents', filesystem);
       for (let depth = 1; depth < filesystem.length; depth += 1) {
         ensure(datasets, formatDatasetPath(filesystem.slice(0, depth)));
       }
     },
     async receive(request, bytes, signal) {
-      await faults().call?.('sink.receive', request.filesystem);
-      await receive(datasets, request, bytes, faults, signal);
+      const iterator = bytes[Symbol.asyncIterator]();
+      try {
+        await faults().call?.('sink.receive', request.filesystem);
+        await receiveAlone(datasets, request, { [Symbol.asyncIterator]: () => iterator }, faults, signal);
+      } catch (error) {
+        // Whoever sends must learn that nobody will read.
+        await iterator.return?.();
+        throw error;
+      }
       return { notices: [], missing: [] };
     },
   };
 }
 
-async function receive(
+async function receiveAlone(
   datasets: Map<string, MemoryDataset>,
   request: ReceiveRequest,
   bytes: TransferBytes,
   faults: () => MemoryFaults,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const { filesystem, from, to, format, resumed } = request;
   const dataset = placeFor(datasets, request);
+  if (dataset.isReceiving === true) {
+    throw new SnapferryError('BUSY', `${formatDatasetPath(request.filesystem)} is being received into`);
+  }
+  dataset.isReceiving = true;
+  try {
+    await receive(dataset, request, bytes, faults, signal);
+  } finally {
+    dataset.isReceiving = false;
+  }
+}
+
+async function receive(
+  dataset: MemoryDataset,
+  request: ReceiveRequest,
+  bytes: TransferBytes,
+  faults: () => MemoryFaults,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { filesystem, from, to, format, resumed } = request;
   if (format !== null && format !== memoryFormat) {
     throw new SnapferryError('STREAM_FORMAT_MISMATCH', `cannot receive a stream of format ${format}`);
   }
@@ -219,7 +254,7 @@ async function receive(
   let text = Buffer.alloc(0);
   try {
     for await (const piece of bytes) {
-      signal?.throwIfAborted();
+      throwIfCancelled(signal);
       let rest = Buffer.from(piece.subarray());
       if (header === null) {
         text = Buffer.concat([text, rest]);
@@ -248,6 +283,8 @@ async function receive(
 
 /** As strict as ZFS: a receive builds on the newest snapshot, needs its parents, and no other rest in the way. */
 function placeFor(datasets: Map<string, MemoryDataset>, { filesystem, from, to }: ReceiveRequest): MemoryDataset {
+  checkDatasetPath(filesystem);
+  checkVersionName(to.name);
   const name = formatDatasetPath(filesystem);
   for (let depth = 1; depth < filesystem.length; depth += 1) {
     if (!datasets.has(formatDatasetPath(filesystem.slice(0, depth)))) {
@@ -267,13 +304,26 @@ function placeFor(datasets: Map<string, MemoryDataset>, { filesystem, from, to }
 }
 
 function checkHeader(text: string, { from, to }: ReceiveRequest, offset: number): StreamHeader {
-  const header = JSON.parse(text) as StreamHeader;
+  const header = parseHeader(text);
   const isExpected =
     header.to === to.guid.toString() &&
     header.from === (from === null ? null : from.guid.toString()) &&
     header.offset === offset;
   if (!isExpected) throw new SnapferryError('PROTOCOL_VIOLATION', `the stream is of another step: ${text}`);
   return header;
+}
+
+function parseHeader(text: string): StreamHeader {
+  try {
+    return JSON.parse(text) as StreamHeader;
+  } catch {
+    throw new SnapferryError('PROTOCOL_VIOLATION', `not a header of a memory stream: ${text.slice(0, 100)}`);
+  }
+}
+
+function throwIfCancelled(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true)
+    throw new SnapferryError('CANCELLED', 'receiving was cancelled', { cause: signal.reason });
 }
 
 function streamHeader(step: { from: FilesystemVersion | null; to: FilesystemVersion; offset: number; bytes: number }) {
