@@ -33,8 +33,8 @@ export function customCall<Request extends JSONInput, const A extends api.Answer
 
 /**
  * Answers a custom call on the side that is asked: an entry of `RPCHandler.custom`.
- * @param handle gets what the body means, and the upload, which is whole or a throw; empty for a call without. What it does
- *   not read of the upload is thrown away
+ * @param handle gets what the body means, and the upload, which is whole or a throw; empty for a call without. Its pieces
+ *   are lent until the next is asked for: what is kept, or sent on, is copied. What is not read is thrown away
  */
 export function answerCustom<Request extends JSONInput, A extends api.AnswerShape>(
   call: api.CustomCall<Request, A>,

@@ -1,5 +1,5 @@
 import type { JSONInput } from '../chunker/json-message.ts';
-import { SnapferryError } from '../errors.ts';
+import { SnapferryError, toSnapferryError } from '../errors.ts';
 import type { TransferBytes } from '../sink.ts';
 import { linkAborts } from './aborting.ts';
 import { noBytes, shapedAnswer } from './custom-calls.ts';
@@ -26,7 +26,9 @@ export async function answerLocally(asked: LocalCustomCall, context: api.Request
   const { call, request, custom, upload = noBytes() } = asked;
   const abort = new AbortController();
   const unlink = linkAborts([context.signal], abort, call.name);
-  const uploaded = new LocalStream(upload, { doing: `upload of ${call.name}`, abort, onSettled: unlink });
+  let failure: unknown = null;
+  const source = watched(upload, { onFailed: (error) => (failure = error) });
+  const uploaded = new LocalStream(source, { doing: `upload of ${call.name}`, abort, onSettled: unlink });
   const close = (): void => void uploaded.return();
   try {
     const entry = custom.get(call.type);
@@ -40,10 +42,14 @@ export async function answerLocally(asked: LocalCustomCall, context: api.Request
       close();
       return answer;
     }
-    return { kind: 'stream', transfer: { ...answer.transfer, bytes: closing(answer.transfer.bytes, close) } };
+    return {
+      kind: 'stream',
+      transfer: { ...answer.transfer, bytes: watched(answer.transfer.bytes, { onOver: close }) },
+    };
   } catch (error) {
     close();
-    throw error;
+    // What the handler says of an upload that failed is only an echo.
+    throw failure === null ? error : toSnapferryError(failure, 'SOURCE_FAILED', 'the upload');
   }
 }
 
@@ -83,23 +89,30 @@ function prepare(entry: api.CustomRequest, request: JSONInput): api.PreparedCust
   }
 }
 
-/** The same bytes, with news of their end, whichever it is. */
-function closing(bytes: TransferBytes, onOver: () => void): TransferBytes {
+interface StreamWatch {
+  readonly onFailed?: (error: unknown) => void;
+  /** Read to the end, failed, or left. */
+  readonly onOver?: () => void;
+}
+
+/** The same bytes, with news of their end. No generator: one that was never begun would not tell. */
+function watched(bytes: TransferBytes, { onFailed, onOver }: StreamWatch): TransferBytes {
   const iterator = bytes[Symbol.asyncIterator]();
   return {
     [Symbol.asyncIterator]: () => ({
       async next() {
         try {
           const next = await iterator.next();
-          if (next.done === true) onOver();
+          if (next.done === true) onOver?.();
           return next;
         } catch (error) {
-          onOver();
+          onFailed?.(error);
+          onOver?.();
           throw error;
         }
       },
       async return() {
-        onOver();
+        onOver?.();
         await iterator.return?.();
         return { done: true, value: undefined };
       },
