@@ -34,14 +34,19 @@ export function startFailure(command: CommandIdentity, error: Error): SnapferryE
     new SnapferryError(command.code ?? 'SOURCE_FAILED', `cannot run ${describeCommand(command)}: ${text}`, {
       cause: error,
     });
-  if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return failed(error.message);
+  const { code } = error as NodeJS.ErrnoException;
+  const program = command.argv[0];
+  // What is nowhere on the PATH is EACCES if this user may not look into one of its directories.
+  const isUnfound = code === 'ENOENT' || (code === 'EACCES' && !program.includes('/'));
+  if (!isUnfound) return failed(error.message);
   if (command.cwd !== undefined && statSync(command.cwd, { throwIfNoEntry: false }) === undefined) {
     return failed('there is no such directory');
   }
-  const program = command.argv[0];
   const debian = packageOf[program];
   const advice = debian === undefined ? '' : `; install it (Debian: apt-get install ${debian})`;
-  return failed(`the program "${program}" is not on the PATH${advice}`);
+  return failed(
+    `the program "${program}" is not on the PATH${code === 'EACCES' ? ', or this user may not run it' : ''}${advice}`,
+  );
 }
 
 /**

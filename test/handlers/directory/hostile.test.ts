@@ -468,7 +468,9 @@ describe('on top of what is here already', () => {
   });
 
   test('a hard-linked file that changes is not written through into the older snapshot', async () => {
-    const entries = [root, directory('d'), { ...file('d/f', 'new'), mode: 0o4777 }, base[3]!];
+    // A setuid bit is applied only for who keeps the copy, unless that is root.
+    const own = { uid: process.getuid!(), gid: process.getgid!() };
+    const entries = [root, directory('d'), { ...file('d/f', 'new'), mode: 0o4777, ...own }, base[3]!];
     const parts = [of(root), of(directory('d')), raw('d/f', '0', 'new')];
     await fixture.receive(version, later, lend(await forge({ from: version.guid, base, entries, parts })));
     expect(describeTree(fixture.copied(version))['d/f']).toContain(hash('sha256', 'old', 'hex'));
