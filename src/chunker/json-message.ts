@@ -52,12 +52,17 @@ export function stringifyJSON(value: JSONInput): string {
       return String(value);
     default:
   }
-  if (isList(value)) return `[${value.map(stringifyJSON).join(',')}]`;
-  const fields: string[] = [];
-  for (const [name, field] of Object.entries(value)) {
-    if (field !== undefined) fields.push(`${writeString(name)}:${stringifyJSON(field)}`);
+  let text = '';
+  if (isList(value)) {
+    for (const item of value) text += text === '' ? stringifyJSON(item) : `,${stringifyJSON(item)}`;
+    return `[${text}]`;
   }
-  return `{${fields.join(',')}}`;
+  for (const name of Object.keys(value)) {
+    const field = value[name];
+    if (field === undefined) continue;
+    text += `${text === '' ? '' : ','}${writeString(name)}:${stringifyJSON(field)}`;
+  }
+  return `{${text}}`;
 }
 
 function isList(value: JSONInput): value is readonly JSONInput[] {
@@ -129,7 +134,12 @@ export function parseJSON(text: string, depthMax: number, valuesMax = Infinity):
   return new ExactParser(text).first();
 }
 
-const space = /[ \t\n\r]*/y;
+/** A string that stands for itself. */
+const plainLiteral = /^"[ !#-[\]-\uffff]*"$/;
+/** Slices up to this are copies, with a margin. */
+const copiedCharactersMax = 12;
+/** Fewer than any integer that a number cannot hold has. */
+const shortDigitsMax = 15;
 const number = /-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?/y;
 
 class ExactParser {
@@ -204,6 +214,11 @@ class ExactParser {
   #string(): string {
     const end = endOfString(this.#text, this.#at + 1);
     const literal = this.#text.slice(this.#at, end + 1);
+    // A longer slice would keep the whole text alive for as long as the string lives.
+    if (literal.length <= copiedCharactersMax && plainLiteral.test(literal)) {
+      this.#at = end + 1;
+      return literal.slice(1, -1);
+    }
     try {
       const value = JSON.parse(literal) as string;
       this.#at = end + 1;
@@ -220,6 +235,8 @@ class ExactParser {
   }
 
   #number(): number | bigint {
+    const short = this.#shortInteger();
+    if (short !== null) return short;
     number.lastIndex = this.#at;
     const match = number.exec(this.#text);
     if (match === null) return this.#fail(this.#at >= this.#text.length ? 'unexpected end' : 'unexpected character');
@@ -230,10 +247,30 @@ class ExactParser {
     return digits.length > exactDigitsMax ? value : BigInt(digits);
   }
 
+  /** An unsigned integer of few digits, which most numbers are; null, and nothing read, if it is something else. */
+  #shortInteger(): number | null {
+    const text = this.#text;
+    let at = this.#at;
+    let value = 0;
+    let code = text.charCodeAt(at);
+    while (code >= 0x30 && code <= 0x39) {
+      value = value * 10 + (code - 0x30);
+      code = text.charCodeAt(++at);
+    }
+    const digits = at - this.#at;
+    const isMore = code === 0x2e || code === 0x45 || code === 0x65;
+    const isZeroLed = digits > 1 && text.charCodeAt(this.#at) === 0x30;
+    if (digits === 0 || digits > shortDigitsMax || isMore || isZeroLed) return null;
+    this.#at = at;
+    return value;
+  }
+
   #skipSpace(): void {
-    space.lastIndex = this.#at;
-    space.exec(this.#text);
-    this.#at = space.lastIndex;
+    for (;;) {
+      const code = this.#text.charCodeAt(this.#at);
+      if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return;
+      this.#at++;
+    }
   }
 
   #fail(what: string, at = this.#at): never {

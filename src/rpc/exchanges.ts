@@ -1,4 +1,3 @@
-import { randomFillSync } from 'node:crypto';
 import type { JSONInput, JSONValue } from '../chunker/json-message.ts';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
 import { abortError, onAbort } from './aborting.ts';
@@ -14,6 +13,7 @@ import {
   type ResponseHeader,
 } from './messages.ts';
 import { errorId, requestName } from './protocol.ts';
+import { newRequestId } from './request-id.ts';
 import { TurnQueue } from './turn-queue.ts';
 import type { Upload } from './upload.ts';
 
@@ -93,7 +93,7 @@ export class Exchanges {
     const doing = asked.name ?? requestName(asked.type);
     const limit = callLimit(asked.options, doing);
     try {
-      const id = randomFillSync(new Uint8Array(16));
+      const id = newRequestId();
       const { upload } = asked;
       const header = encodeRequestHeader({ type: asked.type, id, upload: upload !== undefined });
       const request = connection.encode(header, asked.body);

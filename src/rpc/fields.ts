@@ -4,6 +4,14 @@ import { SnapferryError, toSnapferryError } from '../errors.ts';
 /** The largest unsigned 64-bit integer. */
 export const u64Max = 2n ** 64n - 1n;
 
+/** Names this program asks for, folded: as many as there are in its source, and most of what a peer sends. */
+const knownNames = new Map<string, string>();
+
+/** Simple case folding as Go does it: the long s and the Kelvin sign are an s and a k. */
+function folded(name: string): string {
+  return name.toLowerCase().toUpperCase();
+}
+
 /**
  * The fields of one JSON object, read the tolerant way the Go implementation reads: names in any case, the last of
  * repeated ones wins, unknown ones are ignored, a missing or null one has its zero value. Wrong types are refused with
@@ -18,10 +26,9 @@ export class Fields {
     this.#what = what;
     if (value === null) return;
     if (typeof value !== 'object' || Array.isArray(value)) this.#refuse('', 'an object', value);
-    // Simple case folding as Go does it: the long s and the Kelvin sign are an s and a k.
     for (const name of Object.keys(value)) {
       const field = value[name];
-      if (field !== undefined) this.#fields.set(name.toLowerCase().toUpperCase(), field);
+      if (field !== undefined) this.#fields.set(knownNames.get(name) ?? folded(name), field);
     }
   }
 
@@ -30,7 +37,12 @@ export class Fields {
   }
 
   raw(name: string): JSONValue {
-    return this.#fields.get(name.toUpperCase()) ?? null;
+    let known = knownNames.get(name);
+    if (known === undefined) {
+      known = folded(name);
+      knownNames.set(name, known);
+    }
+    return this.#fields.get(known) ?? null;
   }
 
   text(name: string): string {
@@ -81,10 +93,11 @@ export class Fields {
   /** A 16-byte id: shorter ones are padded, surplus is ignored, each element is a byte. */
   id(name: string): Uint8Array {
     const id = new Uint8Array(16);
-    for (const [index, value] of this.list(name).entries()) {
+    let index = 0;
+    for (const value of this.list(name)) {
       const isByte = typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 255;
       if (!isByte) this.#refuse(name, 'a list of bytes', value);
-      if (index < 16) id[index] = value;
+      if (index < 16) id[index++] = value;
     }
     return id;
   }

@@ -1,4 +1,3 @@
-import { randomFillSync } from 'node:crypto';
 import type { JSONInput, JSONValue } from '../chunker/json-message.ts';
 import { SnapferryError } from '../errors.ts';
 import type { Connection } from './connection.ts';
@@ -13,6 +12,7 @@ import {
   type ResponseHeader,
 } from './messages.ts';
 import { errorId, protocolVersions, requestType, responseType } from './protocol.ts';
+import { newRequestId } from './request-id.ts';
 
 /** What one side brings to the negotiation. */
 export interface HelloOptions {
@@ -115,7 +115,7 @@ async function hello(connection: Connection, options: HelloOptions): Promise<voi
           HeartbeatMs: options.heartbeatMs,
           Digests: options.digests,
         };
-  const id = randomFillSync(new Uint8Array(16));
+  const id = newRequestId();
   const header = encodeRequestHeader({ type: requestType.protocolVersion, id });
   // If the write fails the peer may have said why; the read below tells, or fails too.
   connection.send(connection.encode(header, offer)).catch(() => undefined);

@@ -178,8 +178,13 @@ export function encodeResponseHeader(header: ResponseHeader, version: 1 | 2): JS
 export function decodeResponseHeader(value: JSONValue): ResponseHeader {
   const fields = new Fields(value, 'ResponseHeader');
   const format = fields.text('StreamFormat');
+  const { errorId: id, message, code, retryable } = decodeError(fields);
+  // Spelt out: each answer is decoded here, and a spread costs more than all the rest of it.
   return {
-    ...decodeError(fields),
+    errorId: id,
+    message,
+    code,
+    retryable,
     requestId: fields.id('RequestId'),
     responseType: fields.integer('ResponseType', 255),
     streamFormat: format === '' ? null : format,

@@ -54,9 +54,10 @@ export class Outbox {
   }
 
   /** Sends bytes after everything sent before. Resolves when more may be sent. */
-  async send(bytes: Uint8Array | Uint8ArrayList): Promise<void> {
+  send(bytes: Uint8Array | Uint8ArrayList): Promise<void> {
     this.#queued++;
-    const sent = this.#writes.then(() => this.#write(bytes));
+    // Behind nothing there is nothing to wait for.
+    const sent = this.#queued === 1 ? this.#write(bytes) : this.#writes.then(() => this.#write(bytes));
     this.#writes = sent.catch(() => undefined);
     return sent;
   }
