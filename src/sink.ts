@@ -31,7 +31,10 @@ export interface ReceiveResult {
   readonly missing: readonly string[];
 }
 
-/** The bytes of a transfer. A piece is lent until the next one is asked for. */
+/**
+ * The bytes of a transfer. Whoever reads them is lent each piece until the next one is asked for, and copies what is kept or
+ * sent on. Whoever makes them gives each piece away and never writes into it again.
+ */
 export type TransferBytes = AsyncIterable<Uint8Array | Uint8ArrayList>;
 
 /**

@@ -71,7 +71,8 @@ export class ByteReader {
   /** Waits until `bytes` bytes or, at the end of the stream, fewer are available; a small number, they may be copied. */
   async gather(bytes: number): Promise<void> {
     while ((await this.fill()) && this.available < bytes) {
-      const begun = this.peek().slice();
+      // Not slice(): on a Buffer that is a view of what is only lent.
+      const begun = new Uint8Array(this.peek());
       this.#hold(nothing);
       const isMore = await this.fill();
       this.#hold(isMore ? Buffer.concat([begun, this.#piece]) : begun);
@@ -91,7 +92,7 @@ export class ByteReader {
       if (!(await this.fill())) {
         throw new SnapferryError('STREAM_TRUNCATED', `stream ended ${bytes - parts.byteLength} bytes early`);
       }
-      parts.append(this.take(bytes - parts.byteLength).slice());
+      parts.append(new Uint8Array(this.take(bytes - parts.byteLength)));
     }
     return parts.subarray();
   }

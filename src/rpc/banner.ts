@@ -35,7 +35,7 @@ async function printed(bytes: ByteReader, stream: ByteStream): Promise<{ text: s
   const enough = setTimeout(() => stream.abort(new Error('enough text read')), bannerMsMax);
   try {
     while (byteLength < bannerBytesMax && (await bytes.fill())) {
-      const part = bytes.take(bannerBytesMax - byteLength).slice();
+      const part = new Uint8Array(bytes.take(bannerBytesMax - byteLength));
       byteLength += part.byteLength;
       parts.push(part);
     }

@@ -67,10 +67,11 @@ export interface Transfer {
   /** True only if the resume token was used. */
   readonly resumed: boolean;
   /**
-   * The bytes. A handler gives its pieces away: it must not write into them again. On the asking side they are a whole, verified stream or a throw: the iteration ends normally only after
-   * the sender declared the end and count and digest agreed. A handler gives its pieces away: what was yielded may wait
-   * in a socket's queue after the next piece was asked for, so a buffer is never used again. What a handler holds for a
-   * transfer it also releases when the request's signal fires: a generator that was never started runs no `finally`.
+   * The bytes. On the asking side they are a whole, verified stream or a throw: the iteration ends normally only after the
+   * sender declared the end and count and digest agreed; each piece is lent until the next is asked for. A handler gives its
+   * pieces away: what was yielded may wait in a queue long after the next piece was asked for, so it never writes into them
+   * again, and copies those it was only lent, as by another transfer. What a handler holds for a transfer it also releases
+   * when the request's signal fires: a generator that was never started runs no `finally`.
    */
   readonly bytes: TransferBytes;
 }

@@ -14,7 +14,8 @@ export interface ByteStream extends AsyncDisposable {
   readonly source: AsyncIterable<Uint8Array>;
   /**
    * Sends bytes. Resolves when more may be written; rejects with `CONNECTION_LOST` when the connection is broken.
-   * The bytes belong to the stream from now on and must not be changed. One write at a time.
+   * The bytes are given away: they may wait in a queue after this has resolved and must not be changed any more. So a
+   * piece that is only lent, such as one of another stream's source, is copied before it is written. One write at a time.
    */
   write(bytes: Uint8Array | Uint8ArrayList): Promise<void>;
   /** Ends this side's direction in order, after everything written. Idempotent. */

@@ -233,6 +233,21 @@ describe('a ByteReader', () => {
     expect(await reader.fill()).toBe(false);
   });
 
+  test('copies what was lent as a Buffer, whose slice is none', async () => {
+    const buffer = Buffer.alloc(1);
+    const source = async function* (): AsyncGenerator<Uint8Array> {
+      for (const letter of 'abcdef') {
+        buffer.write(letter);
+        await Promise.resolve();
+        yield buffer;
+      }
+    };
+    const reader = new ByteReader(source());
+    await reader.gather(3);
+    expect(Buffer.from(await reader.read(3)).toString()).toBe('abc');
+    expect(Buffer.from(await reader.read(3)).toString()).toBe('def');
+  });
+
   test('gathers a few bytes without taking them, fewer at the end', async () => {
     const reader = new ByteReader(lent(Buffer.from('abcdef'), byteByByte));
     await reader.gather(4);
