@@ -81,14 +81,16 @@ export function describeTransfers(name: string, makeBackend: () => Promise<TestB
       }
     });
 
-    // Behind a wire a piece is only lent.
-    test.skipIf(way.isWire)('the source gives its pieces away: none changes afterwards', async () => {
-      const one = await session().backend.snapshot('one', 1);
-      const { bytes } = await session().offer(await session().connected(), { from: null, to: one });
-      const given: { piece: Uint8Array; was: Buffer }[] = [];
-      await collected(passing(bytes, (piece) => given.push({ piece, was: Buffer.from(piece) })));
-      for (const { piece, was } of given) expect(was.equals(piece)).toBe(true);
-    });
+    // Behind a wire a piece is only lent, so there this is not asked for.
+    if (!way.isWire) {
+      test('the source gives its pieces away: none changes afterwards', async () => {
+        const one = await session().backend.snapshot('one', 1);
+        const { bytes } = await session().offer(await session().connected(), { from: null, to: one });
+        const given: { piece: Uint8Array; was: Buffer }[] = [];
+        await collected(passing(bytes, (piece) => given.push({ piece, was: Buffer.from(piece) })));
+        for (const { piece, was } of given) expect(was.equals(piece)).toBe(true);
+      });
+    }
 
     test('two readers of one dataset at once get the same', async () => {
       const { backend } = session();
