@@ -201,7 +201,9 @@ export class Answering {
   async #close(id: Uint8Array, request: RequestInProgress, body: RequestBody): Promise<Outcome> {
     const goodbye = decoding(() => body.fields.text('Goodbye'));
     this.#log(request, () => goodbye, body);
-    await sendOk(this.#connection, id);
+    // One that does not wait for the answer has left all the same.
+    const unheard = (error: unknown): void => this.#connection.logger.debug({ err: error }, 'goodbye was not awaited');
+    await sendOk(this.#connection, id).catch(unheard);
     return { kind: 'closed', goodbye };
   }
 
