@@ -137,7 +137,8 @@ export class IncomingStream implements AsyncIterableIterator<Uint8ArrayList> {
     const digest = await this.#digest;
     if (trailer.bytes !== digest.bytes) return `${digest.bytes} bytes arrived where ${trailer.bytes} were sent`;
     const agreed = this.#connection.digest;
-    if (agreed === null) return null;
+    // A sender that speaks of a digest heard another hello than this side: something changed it on the way.
+    if (agreed === null) return trailer.digest === null ? null : 'the trailer has a digest although none was agreed';
     if (trailer.digest?.algorithm !== agreed) return `the trailer has no ${agreed} digest although that was agreed`;
     return trailer.digest.value === digest.value() ? null : `the ${agreed} digest of the stream does not agree`;
   }

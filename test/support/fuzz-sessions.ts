@@ -166,8 +166,9 @@ function respond(peer: ScriptedPeer, draws: readonly Draw[], isOver: () => boole
       for (const frame of framesFor(asked.Type, asked.Id ?? [])) {
         const draw = draws[next++];
         const sent = draw === undefined ? { frame, isSpoilt: false } : seldomSpoil(frame, draw);
+        // Noise behind a message that lost its end would be what may follow a message, and is ignored.
+        if (spoilt === 0 && asked.Type !== 0xf0 && draw !== undefined && isBeyondRecognition(draw)) lost++;
         if (sent.isSpoilt) spoilt++;
-        if (asked.Type !== 0xf0 && draw !== undefined && isBeyondRecognition(draw)) lost++;
         peer.send(sent.frame);
       }
     }
