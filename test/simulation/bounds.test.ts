@@ -1,0 +1,204 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { SnapferryError } from '../../src/errors.ts';
+import { ByteStreamRPC } from '../../src/rpc/byte-stream-rpc.ts';
+import type { RPCRequester } from '../../src/rpc/interfaces.ts';
+import { connectCommand } from '../../src/transport/command.ts';
+import type { Listener } from '../../src/transport/listener.ts';
+import { connectUnix, listenUnix } from '../../src/transport/unix.ts';
+import { childPids } from '../support/child-program.ts';
+import { heldBytes } from '../support/held-memory.ts';
+import { bytesOf } from '../support/recorded.ts';
+import { relayArgv } from '../support/relay.ts';
+import { builtProgram } from '../support/run-program.ts';
+import { filesystem, sessionHandler } from '../support/session.ts';
+import { initial } from '../support/transfers.ts';
+
+// The full sizes take minutes: SNAPFERRY_LONG=1. The small ones find the same growth, if there is any, in seconds.
+const isLong = process.env['SNAPFERRY_LONG'] === '1';
+const MiB = 1024 * 1024;
+const streamBytes = isLong ? 8 * 1024 * MiB : 256 * MiB;
+const requestsTotal = isLong ? 100_000 : 5000;
+const connectionsTotal = isLong ? 1000 : 100;
+const childrenTotal = isLong ? 200 : 10;
+const timeoutMs = isLong ? 60 * 60_000 : 120_000;
+const programs = fileURLToPath(new URL('../fixtures/programs/', import.meta.url));
+
+/** The handler without its memory of what it was asked. */
+function forgetful(make: typeof sessionHandler): ReturnType<typeof sessionHandler> {
+  const forgotten: string[] = [];
+  forgotten.push = () => 0;
+  return make(forgotten);
+}
+
+let directory: string;
+let path: string;
+let listener: Listener;
+const warnings: string[] = [];
+const note = (warning: Error): void => void warnings.push(warning.message);
+
+beforeAll(async () => {
+  process.on('warning', note);
+  directory = await mkdtemp(join(tmpdir(), 'snapferry-bounds-'));
+  path = join(directory, 'server.sock');
+  const handler = {
+    ...forgetful(sessionHandler),
+    filesystems: () => Promise.reject(new SnapferryError('BUSY', 'not now')),
+  };
+  listener = await listenUnix(path, async (stream) => {
+    await ByteStreamRPC.listen(stream, { clientIdentity: 'tester', handler }).catch(() => undefined);
+  });
+});
+
+afterAll(async () => {
+  process.off('warning', note);
+  await listener.close();
+  await rm(directory, { recursive: true });
+});
+
+test(
+  `${streamBytes / MiB} MiB to a consumer ten times slower: neither end grows`,
+  async () => {
+    const dist = dirname(dirname(await builtProgram()));
+    const socket = join(directory, 'stream.sock');
+    const sender = spawn(process.execPath, [join(programs, 'stream-sender.mjs'), dist, socket, String(streamBytes)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let text = '';
+    sender.stdout.setEncoding('utf8').on('data', (piece: string) => (text += piece));
+    const closed = once(sender, 'close');
+    await once(sender.stdout, 'data');
+    const receiver = await promisify(execFile)(process.execPath, [join(programs, 'stream-receiver.mjs'), dist, socket]);
+    await closed;
+    const near = JSON.parse(receiver.stdout) as { received: number; early: number; peak: number };
+    const far = JSON.parse(text.slice(text.indexOf('{'))) as { early: number; peak: number };
+    expect(near.received).toBe(streamBytes);
+    console.log(
+      `peak MiB: sender ${far.peak / MiB}, receiver ${near.peak / MiB}; after 64 MiB ${far.early / MiB}, ${near.early / MiB}`,
+    );
+    for (const { early, peak } of [near, far]) {
+      expect(early).toBeGreaterThan(0);
+      expect(peak - early).toBeLessThan(24 * MiB);
+    }
+  },
+  timeoutMs,
+);
+
+/** Handles and timers alive in this process. */
+function activeResources(): string[] {
+  // What the test runner has under way of its own comes and goes.
+  return process.getActiveResourcesInfo().filter((name) => !/^(FSReq|Immediate|CloseReq|MessagePort)/.test(name));
+}
+
+/** Runs `use` so often, and compares what is held after half of that with what is held at the end. */
+async function growth(times: number, use: (index: number) => Promise<void>) {
+  const warm = Math.ceil(times / 2);
+  for (let index = 0; index < warm; index++) await use(index);
+  const [bytesBefore, resourcesBefore] = [await heldBytes(), activeResources()];
+  for (let index = warm; index < times; index++) await use(index);
+  const bytes = (await heldBytes()) - bytesBefore;
+  return { bytesEach: bytes / (times - warm), resources: activeResources(), resourcesBefore };
+}
+
+async function connected(): Promise<RPCRequester> {
+  return ByteStreamRPC.connect(await connectUnix(path));
+}
+
+const shared = new AbortController();
+
+/** Not `expect`, which keeps what it was given until the test is over. */
+async function failsWith(code: string, asked: Promise<unknown>): Promise<void> {
+  const error = await asked.then(
+    () => null,
+    (cause: unknown) => cause,
+  );
+  if (!(error instanceof SnapferryError) || error.code !== code)
+    throw new Error(`${code} was expected, not ${String(error)}`);
+}
+
+/** One of everything that can become of a request, in turn. */
+async function oneRequest(client: RPCRequester, index: number): Promise<void> {
+  const { signal } = shared;
+  switch (index % 5) {
+    case 0:
+      await client.filesystemVersions({ filesystem }, { signal, timeoutMs: 60_000 });
+      return;
+    case 1:
+      await failsWith('BUSY', client.filesystems({ roots: null }, { signal }));
+      return;
+    case 2:
+      await bytesOf(await client.initialTransfer(initial, { signal, onProgress: () => undefined }));
+      return;
+    case 3: {
+      const cancel = new AbortController();
+      const asked = client.filesystemVersions({ filesystem }, { signal: cancel.signal });
+      cancel.abort();
+      await failsWith('CANCELLED', asked);
+      return;
+    }
+    default:
+      for await (const piece of (await client.initialTransfer(initial, { signal })).bytes) {
+        if (piece.byteLength > 0) break;
+      }
+  }
+}
+
+test(
+  `${requestsTotal} requests on one connection leave nothing behind`,
+  async () => {
+    const client = await connected();
+    const { bytesEach, resources, resourcesBefore } = await growth(requestsTotal, (index) => oneRequest(client, index));
+    expect(resources).toEqual(resourcesBefore);
+    expect(bytesEach).toBeLessThan(100);
+    await client.close();
+    expect(warnings).toEqual([]);
+  },
+  timeoutMs,
+);
+
+test(
+  `${connectionsTotal} connections, closed, dropped and refused in turn, leave nothing behind`,
+  async () => {
+    const use = async (index: number): Promise<void> => {
+      const stream = await connectUnix(path);
+      if (index % 4 === 3) {
+        stream.abort(new Error('changed my mind'));
+        await stream.close();
+        return;
+      }
+      const client = await ByteStreamRPC.connect(stream);
+      for (let request = 0; request < 5; request++) await oneRequest(client, request);
+      if (index % 4 === 0) client.forceClose();
+      await client.close();
+    };
+    const { bytesEach, resources, resourcesBefore } = await growth(connectionsTotal, use);
+    expect(resources.length).toBeLessThanOrEqual(resourcesBefore.length);
+    expect(bytesEach).toBeLessThan(isLong ? 500 : 5000);
+    expect(warnings).toEqual([]);
+  },
+  timeoutMs,
+);
+
+test(
+  `${childrenTotal} connections through a child process leave no child`,
+  async () => {
+    const childrenAtFirst = new Set(childPids());
+    const use = async (index: number): Promise<void> => {
+      const client = await ByteStreamRPC.connect(await connectCommand({ argv: relayArgv(path) }));
+      await oneRequest(client, index);
+      if (index % 2 === 0) client.forceClose();
+      await client.close();
+    };
+    const { resources, resourcesBefore } = await growth(childrenTotal, use);
+    expect(resources.length).toBeLessThanOrEqual(resourcesBefore.length);
+    expect(childPids().filter((pid) => !childrenAtFirst.has(pid))).toEqual([]);
+    expect(warnings).toEqual([]);
+  },
+  timeoutMs,
+);
