@@ -1,8 +1,10 @@
-import { createServer, Socket } from 'node:net';
+import { createServer, Socket, type AddressInfo } from 'node:net';
 import { once } from 'node:events';
+import type { OnConnection } from '../../src/transport/listener.ts';
+import { listenTCP } from '../../src/transport/tcp.ts';
 import { listenUnix } from '../../src/transport/unix.ts';
 import { stdio } from '../../src/transport/stdio.ts';
-import type { EndOptions } from './end-options.ts';
+import { loopback, type EndOptions } from './end-options.ts';
 import { answerRaw } from './raw-talk.ts';
 import { answerRPC } from './rpc-talk.ts';
 
@@ -20,7 +22,16 @@ async function main(options: EndOptions): Promise<void> {
 async function listenRPC(options: EndOptions): Promise<void> {
   let serve: (served: Promise<void>) => void;
   const served = new Promise<void>((resolve) => (serve = resolve));
-  const listener = await listenUnix(options.socketPath, (stream) => serve(answerRPC(stream, options)));
+  const onConnection: OnConnection = (stream) => serve(answerRPC(stream, options));
+  if (options.carrier === 'tcp') {
+    const identities = { [loopback]: 'bench' };
+    const listener = await listenTCP({ host: loopback, port: 0 }, onConnection, { identities });
+    process.stdout.write(`${listener.port}\n`);
+    await served;
+    await listener.close();
+    return;
+  }
+  const listener = await listenUnix(options.socketPath, onConnection);
   process.stdout.write('ready\n');
   await served;
   await listener.close();
@@ -28,11 +39,14 @@ async function listenRPC(options: EndOptions): Promise<void> {
 
 async function listenRaw(options: EndOptions): Promise<void> {
   const server = createServer();
-  server.listen(options.socketPath);
+  if (options.carrier === 'tcp') server.listen(0, loopback);
+  else server.listen(options.socketPath);
   await once(server, 'listening');
   const connection = once(server, 'connection') as Promise<[Socket]>;
-  process.stdout.write('ready\n');
+  const address = server.address() as AddressInfo | string;
+  process.stdout.write(typeof address === 'string' ? 'ready\n' : `${address.port}\n`);
   const [socket] = await connection;
+  if (options.carrier === 'tcp') socket.setNoDelay(true);
   await answerRaw(socket, socket, options);
   server.close();
 }

@@ -2,8 +2,17 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { connectCommand } from '../../src/transport/command.ts';
+import { connectTCP } from '../../src/transport/tcp.ts';
 import { connectUnix } from '../../src/transport/unix.ts';
-import { profileArguments, usageNow, type AskingOptions, type EndsMeasurement, type Usage } from './end-options.ts';
+import {
+  loopback,
+  profileArguments,
+  usageNow,
+  type Address,
+  type AskingOptions,
+  type EndsMeasurement,
+  type Usage,
+} from './end-options.ts';
 import { connectRaw, exited, spawnRaw } from './raw-carrier.ts';
 import { askRaw } from './raw-talk.ts';
 import { askRPC } from './rpc-talk.ts';
@@ -44,9 +53,14 @@ async function open(options: AskingOptions): Promise<AskingTalk> {
   const [node, ...args] = argv;
   const child = spawn(node, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const gone = exited(child);
-  await Promise.race([once(child.stdout, 'data'), gone]);
-  if (options.talk !== 'rpc') return askRaw(await connectRaw(options, gone), options);
-  return askRPC(await connectUnix(options.socketPath), options, gone);
+  const ready = once(child.stdout, 'data') as Promise<[Buffer]>;
+  const said = await Promise.race([ready, gone]);
+  if (said === undefined) throw new Error('the answering end ended before it listened');
+  const address: Address =
+    options.carrier === 'tcp' ? { host: loopback, port: Number(said[0].toString()) } : { path: options.socketPath };
+  if (options.talk !== 'rpc') return askRaw(await connectRaw(address, options, gone), options);
+  const stream = 'path' in address ? connectUnix(address.path) : connectTCP(address);
+  return askRPC(await stream, options, gone);
 }
 
 function difference(before: Usage, after: Usage): Usage {

@@ -1,5 +1,11 @@
-/** What joins the two ends: a unix socket between two programs, or a child's standard input and output. */
-export type Carrier = 'unix' | 'stdio';
+/** What joins the two ends: a socket between two programs (TCP on the loopback), or a child's standard input and output. */
+export type Carrier = 'unix' | 'tcp' | 'stdio';
+
+/** Where the answering end listens, as net.connect takes it. */
+export type Address = { readonly path: string } | { readonly host: string; readonly port: number };
+
+/** Where TCP is measured. */
+export const loopback = '127.0.0.1';
 
 /** How the two ends talk. */
 export interface EndOptions {
@@ -15,7 +21,7 @@ export interface EndOptions {
   readonly digest: boolean;
   /** Size of the blocks the answering end takes its bytes from; 0 where nothing but requests is sent. */
   readonly blockBytes: number;
-  /** Path of the unix socket, or (`onread` over stdio) where a throwaway one may be made. */
+  /** Path of the unix socket (of no meaning for TCP), or (`onread` over stdio) where a throwaway one may be made. */
   readonly socketPath: string;
   /** Folder for CPU profiles of both ends, or null for none. */
   readonly profileFolder: string | null;

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
-import type { EndOptions } from './end-options.ts';
+import type { Address, EndOptions } from './end-options.ts';
 import type { RawCarrier } from './raw-talk.ts';
 
 /** The size of static read buffer beyond which nothing was gained. */
@@ -10,10 +10,10 @@ const staticBufferBytes = 256 * 1024;
 
 type Sink = Pick<RawCarrier, 'onBytes' | 'onEnd'>;
 
-/** Connects to the answering end's unix socket. `gone` resolves when the other end's process is. */
-export async function connectRaw(options: EndOptions, gone: Promise<void>): Promise<RawCarrier> {
+/** Connects to the answering end's socket. `gone` resolves when the other end's process is. */
+export async function connectRaw(address: Address, options: EndOptions, gone: Promise<void>): Promise<RawCarrier> {
   const sink = newSink();
-  const socket = await connectReading(options.socketPath, options.talk === 'onread', sink);
+  const socket = await connectReading(address, options.talk === 'onread', sink);
   return Object.assign(sink, { writable: socket, close: () => closeWritable(socket, gone) });
 }
 
@@ -32,7 +32,7 @@ export async function spawnRaw(argv: readonly string[], options: EndOptions): Pr
   server.listen(options.socketPath);
   await once(server, 'listening');
   const accepted = once(server, 'connection') as Promise<[Socket]>;
-  const output = await connectReading(options.socketPath, true, sink);
+  const output = await connectReading({ path: options.socketPath }, true, sink);
   const [childOutput] = await accepted;
   server.close();
   const child = spawn(program, args, { stdio: ['pipe', childOutput, 'inherit'] });
@@ -63,14 +63,15 @@ function newSink(): Sink {
   return { onBytes: () => undefined, onEnd: () => undefined };
 }
 
-async function connectReading(path: string, isStatic: boolean, sink: Sink): Promise<Socket> {
+async function connectReading(address: Address, isStatic: boolean, sink: Sink): Promise<Socket> {
   const callback = (bytesRead: number, buffer: Uint8Array): boolean => {
     sink.onBytes(buffer.subarray(0, bytesRead) as Buffer);
     return true;
   };
   const buffer = Buffer.allocUnsafe(staticBufferBytes);
-  const socket = connect(isStatic ? { path, onread: { buffer, callback } } : { path });
+  const socket = connect(isStatic ? { ...address, onread: { buffer, callback } } : address);
   await once(socket, 'connect');
+  if ('port' in address) socket.setNoDelay(true);
   readEvents(socket, sink, isStatic);
   return socket;
 }
