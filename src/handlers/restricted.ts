@@ -93,7 +93,7 @@ function guarded(request: CustomRequest, check: (context: RequestContext) => voi
     prepare(body) {
       const prepared = request.prepare(body);
       return {
-        short: prepared.short,
+        short: () => prepared.short(),
         async handle(context, stream) {
           check(context);
           return prepared.handle(context, stream);

@@ -259,7 +259,7 @@ export class Answering {
 
   #log(request: RequestInProgress, short: () => string, { value }: RequestBody): void {
     const { name } = request;
-    request.short = shortForm({ name, short });
+    request.describe = () => shortForm({ name, short });
     logRequest(this.#connection.logger, { name, short, body: value });
   }
 

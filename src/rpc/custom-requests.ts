@@ -52,7 +52,7 @@ export function answerCustom<Request extends JSONInput, A extends api.AnswerShap
     prepare(body) {
       const request = shaped(call.request, body);
       return {
-        short: call.describe?.(request) ?? '',
+        short: () => call.describe?.(request) ?? '',
         async handle(context, stream) {
           const value: unknown = await handle(request, context, stream);
           if (answer === 'ok') return { kind: 'ok' };

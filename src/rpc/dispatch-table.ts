@@ -119,7 +119,7 @@ export class RequestTable {
 function prepareCustom(custom: CustomRequest, body: JSONValue): Prepared {
   const prepared = custom.prepare(body);
   return {
-    short: () => prepared.short,
+    short: () => prepared.short(),
     async handle(context, upload) {
       const answer = await prepared.handle(context, upload);
       return answer.kind === 'json' ? { kind: 'body', type: responseType.json, body: answer.body } : answer;

@@ -157,7 +157,7 @@ export type CustomAnswer =
 /** One custom request, decoded. */
 export interface PreparedCustomRequest {
   /** For a line of the log, beside the name; may be empty. */
-  readonly short: string;
+  short(): string;
   /** @param upload what follows the body, whole or a throw; empty for a request without */
   handle(context: RequestContext, upload: TransferBytes): Promise<CustomAnswer>;
 }

@@ -24,8 +24,8 @@ export class RequestInProgress {
   readonly type: number;
   /** The name of its type. */
   readonly name: string;
-  /** Its log form: the name, and what it is about once that is known. Escaped. */
-  short: string;
+  /** Says what it is about, once that is known. */
+  describe: () => string;
   /** When its answering began. */
   readonly since = new Date();
   /** What it was answered with, if that was an error. */
@@ -40,10 +40,15 @@ export class RequestInProgress {
   constructor(connection: Connection, type: number, name: string) {
     this.type = type;
     this.name = name;
-    this.short = name;
+    this.describe = () => name;
     this.#connection = connection;
     this.#sentBytes = connection.sentBytes;
     this.#receivedBytes = connection.receivedBytes;
+  }
+
+  /** Its log form: the name, and what it is about once that is known. Escaped. */
+  get short(): string {
+    return this.describe();
   }
 
   /** Bytes sent for it so far, framing included. */

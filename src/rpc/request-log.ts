@@ -27,7 +27,12 @@ export interface LoggedRequest {
 
 /** The short form: name and subject. */
 export function shortForm({ name, short }: Pick<LoggedRequest, 'name' | 'short'>): string {
-  return escapeText(`${name} ${short()}`.trimEnd());
+  try {
+    return escapeText(`${name} ${short()}`.trimEnd());
+  } catch {
+    // A program's own words for its request are no reason to fail it.
+    return name;
+  }
 }
 
 /** The long form: name and body. */
