@@ -69,6 +69,27 @@ export const responseFrames: readonly Frame[] = [
   framed(Buffer.from('hello')),
 ];
 
+/** A request with its upload, which single frames in any order would seldom become. */
+const wholeUpload = Buffer.concat([
+  ...generated({ Type: 0x80, Id: id, Upload: true }, {}),
+  framed(Buffer.from('hello')),
+  ...generated({ ErrorId: 0, Bytes: 5, Digest: { Algorithm: 'xxh64', Value: '26c7827d889f6da3' } }),
+]);
+
+/** What a requester says to a program with requests of its own. */
+export const customFrames: readonly Frame[] = [
+  ...Array<Frame>(10).fill(wholeUpload),
+  ...generated({ Type: 0x80, Id: id, Upload: true }, { Any: ['thing'] }),
+  framed(Buffer.from('hello')),
+  ...generated(
+    { ErrorId: 0, Message: '', Bytes: 5, Digest: { Algorithm: 'xxh64', Value: '26c7827d889f6da3' } },
+    { Type: 0x81, Id: id },
+    { Any: 'thing' },
+    { Type: 0x30, Id: id },
+    { Protocol: 'shell' },
+  ),
+];
+
 /** Everything that was ever recorded or can be said. */
 export const allFrames: readonly Frame[] = [...requestFrames, ...responseFrames];
 

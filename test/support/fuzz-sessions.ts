@@ -1,10 +1,21 @@
+import type { JSONInput } from '../../src/chunker/json-message.ts';
 import { isErrorCode, SnapferryError } from '../../src/errors.ts';
 import { ByteStreamRPC } from '../../src/rpc/byte-stream-rpc.ts';
 import { streamDigest } from '../../src/rpc/digest.ts';
-import type { RPCRequester } from '../../src/rpc/interfaces.ts';
+import { answerCustom, customCall } from '../../src/rpc/custom-requests.ts';
+import type { CustomRequest, Pull, RPCRequester } from '../../src/rpc/interfaces.ts';
 import { Uint8ArrayList } from 'uint8arraylist';
 import { faultPair, type Fault } from './fault-pair.ts';
-import { isSeldom, noiseKind, requestFrames, seldomSpoil, spoil, spoilKinds, type Draw } from './fuzz-frames.ts';
+import {
+  customFrames,
+  isSeldom,
+  noiseKind,
+  requestFrames,
+  seldomSpoil,
+  spoil,
+  spoilKinds,
+  type Draw,
+} from './fuzz-frames.ts';
 import { seededBytes } from './recorded.ts';
 import { framed, messageOf, scripted, type ScriptedPeer } from './scripted-peer.ts';
 import { answerTo, request } from './scripted-session.ts';
@@ -46,25 +57,51 @@ function checkError(error: unknown): void {
   }
 }
 
+const anything = (value: unknown): JSONInput => value as JSONInput;
+
+const store = customCall({ type: 0x80, name: 'Store', request: anything, answer: 'ok', upload: true });
+
+/** Takes uploads, and keeps those that were whole. */
+function storing(uploads: string[]): CustomRequest {
+  return answerCustom(store, async (_, __, upload) => {
+    let text = '';
+    for await (const piece of upload) text += Buffer.from(piece.slice()).toString('latin1');
+    uploads.push(text);
+  });
+}
+
+const fetching = answerCustom(customCall({ type: 0x81, name: 'Fetch', request: anything, answer: 'stream' }), () =>
+  Promise.resolve({ format: null, estimatedBytes: null, resumed: false, bytes: piecesOfHello() }),
+);
+
+async function* piecesOfHello(): AsyncGenerator<Uint8Array> {
+  await Promise.resolve();
+  yield Buffer.from('hello');
+}
+
+const serverFrames = [...requestFrames, ...customFrames];
+
 /** Our server, greeted, and then asked with spoilt requests: settles, with an error of ours or none; its answers have a form. */
 export async function fuzzServer(draws: readonly Draw[]): Promise<number> {
   const { stream, peer } = scripted();
   const handled: string[] = [];
-  const handler = sessionHandler(handled, async (client) => {
+  const uploads: string[] = [];
+  const pull: Pull = async (client) => {
     const results = await everyCall(client);
     checkTransfers(results);
     return { filesystems: [] };
-  });
+  };
+  const handler = { ...sessionHandler(handled, pull), custom: [storing(uploads), fetching] };
   const served = ByteStreamRPC.listen(stream, { ...quiet, clientIdentity: 'mallory', handler }).then(
     () => null,
     (error: unknown) => error,
   );
   const isVersion2 = (draws[0]?.[3] ?? 0) % 2 === 0;
-  peer.send(request(1, [], { ClientVersion: 1, ...(isVersion2 ? { MaxVersion: 2 } : {}) }));
+  peer.send(request(1, [], { ClientVersion: 1, ...(isVersion2 ? { MaxVersion: 2, Digests: ['xxh64'] } : {}) }));
   await peer.message();
   let spoilt = 0;
   const bytes = draws.map((draw) => {
-    const { frame, isSpoilt } = spoil(requestFrames, draw);
+    const { frame, isSpoilt } = spoil(serverFrames, draw);
     if (isSpoilt) spoilt++;
     return frame;
   });
@@ -73,6 +110,7 @@ export async function fuzzServer(draws: readonly Draw[]): Promise<number> {
   peer.end();
   const failure = await withoutWaiting(served, 'listen');
   if (failure !== null) checkError(failure);
+  if (uploads.some((text) => text !== 'hello')) throw new Error('a damaged upload was taken as whole');
   const first = await peer.message();
   if (first !== null) checkAnswer(first.payload);
   return spoilt;
