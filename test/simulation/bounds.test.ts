@@ -202,3 +202,47 @@ test(
   },
   timeoutMs,
 );
+
+test.each([
+  ['read to its end', Infinity],
+  ['left in the middle', 8 * MiB],
+])(
+  '100 calls made during a long stream, %s, are answered, and nothing piles up meanwhile (scenario 14)',
+  async (_, leaveAtBytes) => {
+    const piece = Buffer.alloc(256 * 1024, 7);
+    const longBytes = isLong ? 10 * 1024 * MiB : 64 * MiB;
+    async function* pieces(): AsyncGenerator<Uint8Array> {
+      for (let sent = 0; sent < longBytes; sent += piece.length) {
+        await Promise.resolve();
+        yield piece;
+      }
+    }
+    const handler = {
+      ...forgetful(sessionHandler),
+      initialTransfer: () => Promise.resolve({ format: null, estimatedBytes: null, resumed: false, bytes: pieces() }),
+    };
+    const socket = join(directory, `${leaveAtBytes}.sock`);
+    const long = await listenUnix(socket, async (stream) => {
+      await ByteStreamRPC.listen(stream, { clientIdentity: 'tester', handler, heartbeatMs: 20 });
+    });
+    const client = await ByteStreamRPC.connect(await connectUnix(socket), { heartbeatMs: 20 });
+    const transfer = await client.initialTransfer(initial);
+    const before = await heldBytes();
+    const calls = Array.from({ length: 100 }, () => client.filesystemVersions({ filesystem }));
+    let received = 0;
+    let grown = 0;
+    for await (const bytes of transfer.bytes) {
+      const sampled = Math.floor(received / (longBytes / 8));
+      received += bytes.byteLength;
+      if (Math.floor(received / (longBytes / 8)) > sampled) grown = Math.max(grown, (await heldBytes()) - before);
+      if (received >= leaveAtBytes) break;
+    }
+    for (const versions of await Promise.all(calls)) expect(versions).toHaveLength(2);
+    expect(grown).toBeLessThan(8 * MiB);
+    if (leaveAtBytes === Infinity) expect(received).toBe(longBytes);
+    else expect(received).toBeLessThan(longBytes);
+    await client.close();
+    await long.close();
+  },
+  timeoutMs,
+);
