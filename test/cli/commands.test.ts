@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { commandTable } from '../../src/cli/command-table.ts';
+import { describePlatform, missingPrograms } from '../support/platform.ts';
 import { runProgram } from '../support/run-program.ts';
 import type { ProgramResult } from '../support/run-program.ts';
 
@@ -78,12 +79,14 @@ describe('wrong usage', () => {
   });
 });
 
-test('an unknown host is told by ssh’s own words, and may be tried again', async () => {
-  const result = await run('pull', '--ssh-config', 'none', 'no-such-host.invalid:/x', 'target');
-  expect(result.code).toBe(75);
-  expect(result.stderr).toMatch(/no-such-host\.invalid.*\(CONNECT_FAILED\)/s);
-  expect(result.stderr).toContain('what to do: ');
-  expect(await readdir(work)).not.toContain('target');
+describePlatform('the ssh client', missingPrograms(['ssh'], 'openssh-client'), () => {
+  test('an unknown host is told by ssh’s own words, and may be tried again', async () => {
+    const result = await run('pull', '--ssh-config', 'none', 'no-such-host.invalid:/x', 'target');
+    expect(result.code).toBe(75);
+    expect(result.stderr).toMatch(/no-such-host\.invalid.*\(CONNECT_FAILED\)/s);
+    expect(result.stderr).toContain('what to do: ');
+    expect(await readdir(work)).not.toContain('target');
+  });
 });
 
 test('-vv adds the stack of an error', async () => {
