@@ -151,9 +151,7 @@ export class Answering {
     const prepared = decoding(() => this.#table.prepare(type, body, incoming.upload !== null, version));
     this.#log(request, prepared.short, body);
     const answer = await this.#handle(incoming, request, prepared);
-    // News that came behind the answer would pass for news of the next request.
-    if (answer.kind !== 'stream') request.isOver = true;
-    request.error = await sendAnswer(this.#connection, incoming.header, answer, incoming.abort.signal);
+    request.error = await sendAnswer(this.#connection, incoming, request, answer);
     return null;
   }
 

@@ -1,9 +1,11 @@
 import { toSnapferryError, type SnapferryError } from '../errors.ts';
 import type { Connection } from './connection.ts';
 import type { Answer } from './dispatch-table.ts';
-import { encodeError, encodeResponseHeader, type RequestHeader, type ResponseHeader } from './messages.ts';
+import { encodeError, encodeResponseHeader, type ResponseHeader } from './messages.ts';
 import { sendStream } from './outgoing-stream.ts';
-import { errorId, requestName, responseType } from './protocol.ts';
+import { errorId, responseType } from './protocol.ts';
+import type { RequestInProgress } from './request-in-progress.ts';
+import type { Incoming } from './request-reader.ts';
 
 function headerOf(requestId: Uint8Array, type: number): ResponseHeader {
   return { requestId, errorId: errorId.none, message: '', code: null, retryable: null, responseType: type };
@@ -43,22 +45,26 @@ export async function sendError(
  */
 export async function sendAnswer(
   connection: Connection,
-  request: RequestHeader,
+  { header: { id }, abort: { signal } }: Incoming,
+  request: RequestInProgress,
   answer: Answer,
-  signal: AbortSignal,
 ): Promise<SnapferryError | null> {
+  // News that came behind the answer would pass for news of the next request.
+  const over = (): void => void (request.isOver = true);
   if (answer.kind === 'ok') {
-    await sendOk(connection, request.id);
+    over();
+    await sendOk(connection, id);
     return null;
   }
   if (answer.kind === 'body') {
     // Encoded before anything is sent: what cannot be encoded is an error, not an empty message.
-    const header = encodeResponseHeader(headerOf(request.id, answer.type), connection.version);
-    await connection.send(connection.encode(header, answer.body));
+    const bytes = connection.encode(encodeResponseHeader(headerOf(id, answer.type), connection.version), answer.body);
+    over();
+    await connection.send(bytes);
     return null;
   }
   const { format, estimatedBytes, resumed, bytes } = answer.transfer;
-  const fields = { ...headerOf(request.id, responseType.chunkedStream), streamFormat: format, estimatedBytes, resumed };
+  const fields = { ...headerOf(id, responseType.chunkedStream), streamFormat: format, estimatedBytes, resumed };
   try {
     await connection.send(connection.encode(encodeResponseHeader(fields, connection.version)));
   } catch (error) {
@@ -66,10 +72,10 @@ export async function sendAnswer(
     throw error;
   }
   try {
-    await sendStream(connection, bytes, signal);
+    await sendStream(connection, bytes, signal, over);
     return null;
   } catch (error) {
-    connection.logger.warn({ err: error, request: requestName(request.type) }, 'a transfer failed');
+    connection.logger.warn({ err: error, request: request.name }, 'a transfer failed');
     // Told in the trailer; where it could not be, the connection is dead.
     if (connection.failure !== null) throw connection.failure;
     return toSnapferryError(error);

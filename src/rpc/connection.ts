@@ -1,7 +1,7 @@
 import type { Uint8ArrayList } from 'uint8arraylist';
 import { ByteReader } from '../chunker/byte-reader.ts';
 import { encodeMessage } from '../chunker/chunk.ts';
-import { stringifyJSON, type JSONInput, type JSONValue } from '../chunker/json-message.ts';
+import { stringifyJSON, type JSONInput } from '../chunker/json-message.ts';
 import { ChunkReader } from '../chunker/unchunk.ts';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
 import { heartbeatsMissedMax, version1ChunkBytes, version2ChunkBytes, type Limits } from '../limits.ts';
@@ -12,6 +12,7 @@ import { refuseBanner } from './banner.ts';
 import { handedOverStream } from './handed-over-stream.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { decode, decodeControl, encodeProgress } from './messages.ts';
+import type { MessageToRead } from './message-to-read.ts';
 import { Outbox } from './outbox.ts';
 import { TappedSource } from './tapped-source.ts';
 
@@ -24,20 +25,6 @@ export interface ConnectionOptions {
 /** How long a peer to which nothing can be written any more may go on sending why, or the end of its answer. */
 const lastWordsMsMax = 2000;
 const progressMessageCharactersMax = 512;
-
-/** A message to be read. */
-export interface MessageToRead<T> {
-  /** For errors. */
-  readonly what: string;
-  readonly bytesMax: number;
-  readonly shape: (value: JSONValue) => T;
-  /** It must come, and come now: it is the rest of something that has begun. */
-  readonly isDue?: boolean;
-  /** How long it may take once begun, or once due, in ms; null for as long as the peer lives. Default 30 s. */
-  readonly finishMsMax?: number | null;
-  /** Told the size of the payload once it is here. */
-  readonly onSize?: (payloadBytes: number) => void;
-}
 
 /**
  * One ByteStream with the framing of the protocol on it: messages and streams in and out, control chunks, heartbeats.

@@ -17,9 +17,15 @@ const batchBytesMax = 512 * 1024;
  * peer in the trailer; towards version 1 there is no way but to drop the connection before the end marker, so that an
  * unfinished stream never looks complete. The source is closed whatever happens.
  * @param signal stops the source (cancel, disconnect, shutdown)
+ * @param onEnding called when the source is over and its end has not been told yet
  * @throws SnapferryError what made the stream incomplete, also where the peer was told
  */
-export async function sendStream(connection: Connection, source: TransferBytes, signal: AbortSignal): Promise<void> {
+export async function sendStream(
+  connection: Connection,
+  source: TransferBytes,
+  signal: AbortSignal,
+  onEnding: () => void = () => undefined,
+): Promise<void> {
   const digest = await streamDigest(connection.version === 2 ? connection.digest : null);
   let failure: SnapferryError | null = null;
   let told: SnapferryError | null = null;
@@ -39,6 +45,7 @@ export async function sendStream(connection: Connection, source: TransferBytes, 
       throw failure;
     }
   }
+  onEnding();
   if (connection.version === 1) {
     await connection.send(terminator);
     return;
