@@ -2,7 +2,7 @@ import { SnapferryError } from '../errors.ts';
 
 /**
  * A JSON value in which integers beyond 2^53 are `bigint`, so that u64 fields survive. Integers of more than
- * {@link exactDigitsMax} digits fit no field of the protocol and are only approximate.
+ * `exactDigitsMax` digits fit no field of the protocol and are only approximate.
  */
 export type JSONValue = null | boolean | number | bigint | string | JSONValue[] | { [name: string]: JSONValue };
 
