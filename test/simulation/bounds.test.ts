@@ -179,7 +179,7 @@ test(
     };
     const { bytesEach, resources, resourcesBefore } = await growth(connectionsTotal, use);
     expect(resources.length).toBeLessThanOrEqual(resourcesBefore.length);
-    expect(bytesEach).toBeLessThan(isLong ? 500 : 5000);
+    expect(bytesEach).toBeLessThan(isLong ? 1000 : 5000);
     expect(warnings).toEqual([]);
   },
   timeoutMs,
