@@ -138,6 +138,11 @@ async function hello(connection: Connection, options: HelloOptions): Promise<voi
     throw new SnapferryError('PROTOCOL_VIOLATION', why);
   }
   const isVersion2 = answer.version === 2;
+  if (!isVersion2 && (answer.digest !== '' || answer.heartbeatMs !== 0)) {
+    // Going on in version 1 would be going on without digests, towards a peer that speaks version 2.
+    const why = 'the answer to the hello has what only version 2 has, but not its number: it was changed on the way';
+    throw new SnapferryError('PROTOCOL_VIOLATION', why);
+  }
   if (!isVersion2 && options.minimumVersion === 2) {
     const why = `${connection.description} speaks protocol version 1 only, and at least 2 is required here`;
     throw new SnapferryError('PROTOCOL_VERSION', why);
