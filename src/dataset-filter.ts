@@ -13,7 +13,7 @@ export interface FilterRoot {
 /** Says which datasets are meant. Made by {@link parseDatasetFilter}. */
 export interface DatasetFilter {
   /** Whether the dataset is meant. A path that is no dataset's never is. Never throws. */
-  matches(filesystem: DatasetPath): boolean;
+  readonly matches: (filesystem: DatasetPath) => boolean;
   /** The positive patterns, as written: nothing outside them can match. */
   readonly roots: readonly FilterRoot[];
 }

@@ -2,8 +2,10 @@ import type { IdentityRights } from '../config/stdinserver-configuration.ts';
 import { formatDatasetPath } from '../dataset.ts';
 import type { DatasetPath } from '../dataset.ts';
 import { SnapferryError } from '../errors.ts';
+import type { ResumeTokenClaims } from '../handlers/admit-token.ts';
 import { confinePath } from '../handlers/confine-path.ts';
 import { directoryHandler } from '../handlers/directory/handler.ts';
+import { decodeResumeToken } from '../handlers/directory/resume-token.ts';
 import { restricted } from '../handlers/restricted.ts';
 import type { RPCHandler } from '../rpc/interfaces.ts';
 import { localDataset } from './local-dataset.ts';
@@ -64,6 +66,7 @@ export async function confinedHandler(
     mayList: isIt,
     mayRead: (filesystem) => mayRead && isIt(filesystem),
     mayPush: mayStore,
+    readResumeToken,
   });
 }
 
@@ -74,5 +77,12 @@ export async function allSourcesHandler(run: Pick<Run, 'logger'>, rights: Identi
     mayList: () => true,
     mayRead: () => true,
     mayPush: false,
+    readResumeToken,
   });
+}
+
+/** A token of the directory backend names versions only: its sender never leaves the requested directory. */
+function readResumeToken(token: string): ResumeTokenClaims {
+  const { from, to } = decodeResumeToken(token);
+  return { filesystem: null, fromGuid: from, toGuid: to };
 }
