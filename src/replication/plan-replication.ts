@@ -112,6 +112,7 @@ async function planOne(
     policy: options.policy ?? 'most_recent',
     resume: present.resume,
     canResume: client.protocolVersion !== 1,
+    ...(options.isWanted !== undefined && { isWanted: options.isWanted }),
   });
   for (const version of versionsNamed(plan)) checkVersionName(version.name);
   return plan;

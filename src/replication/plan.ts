@@ -59,7 +59,7 @@ export type FilesystemPlan = PlanFacts &
     | { readonly kind: 'steps'; readonly steps: readonly [Step, ...Step[]] }
     /** Nothing newer than `version`, which both sides have, is at the source. */
     | { readonly kind: 'in_sync'; readonly version: FilesystemVersion }
-    /** The source has no snapshot. */
+    /** The source has no snapshot, or none that is wanted. */
     | { readonly kind: 'empty' }
     | { readonly kind: 'conflict'; readonly conflict: Conflict }
   );
@@ -75,6 +75,8 @@ export interface PlanRequest {
   readonly resume: ResumeState | null;
   /** False: the source cannot continue a transfer (version 1), so what is left is of no use. Default true. */
   readonly canResume?: boolean;
+  /** Which snapshots of the source are to be sent. Any other may still be what an incremental starts from. Default: all. */
+  readonly isWanted?: (snapshot: FilesystemVersion) => boolean;
 }
 
 /**
@@ -101,7 +103,8 @@ export interface PlanRequest {
 export function planFilesystem(request: PlanRequest): FilesystemPlan {
   const { usable, ignored } = usableVersions(request.source);
   const facts = { filesystem: request.filesystem, ignored, discardPartial: false };
-  const snapshots = usable.filter(isSnapshot);
+  const { isWanted = () => true } = request;
+  const snapshots = usable.filter((version) => isSnapshot(version) && isWanted(version));
   if (snapshots.length === 0) return { ...facts, kind: 'empty' };
 
   const sink = inOrder((request.sink ?? []).filter(isSnapshot));
@@ -113,7 +116,7 @@ export function planFilesystem(request: PlanRequest): FilesystemPlan {
   if (base === undefined) {
     return { ...facts, kind: 'conflict', conflict: { kind: 'no_common', source: usable, sink } };
   }
-  const newer = usable.slice(baseIndex + 1).filter(isSnapshot);
+  const newer = usable.slice(baseIndex + 1).filter((version) => isSnapshot(version) && isWanted(version));
   if (newer.length === 0) return { ...facts, kind: 'in_sync', version: base, discardPartial: request.resume !== null };
 
   const sourceGuids = new Set(usable.map((version) => version.guid));
@@ -129,9 +132,10 @@ export function planFilesystem(request: PlanRequest): FilesystemPlan {
 /**
  * A conflict in words: what was found, and what a person may do about it. Several lines; the lists are cut after a few
  * entries, since a dataset can have thousands of versions.
+ * @param filesystem the dataset, or its name as its backend's users write it
  */
-export function describeConflict(filesystem: DatasetPath, conflict: Conflict): string {
-  const name = printable(formatDatasetPath(filesystem));
+export function describeConflict(filesystem: DatasetPath | string, conflict: Conflict): string {
+  const name = printable(typeof filesystem === 'string' ? filesystem : formatDatasetPath(filesystem));
   if (conflict.kind === 'no_common') {
     return [
       `${name}: both sides have snapshots, but none in common, so there is nothing an incremental send could start from.`,

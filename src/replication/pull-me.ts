@@ -1,4 +1,4 @@
-import type { DatasetPath } from '../dataset.ts';
+import type { DatasetPath, FilesystemVersion } from '../dataset.ts';
 import { SnapferryError } from '../errors.ts';
 import type { FilesystemResult, Logger, PullReport, RPCHandler } from '../rpc/interfaces.ts';
 import type { ReplicationSink } from '../sink.ts';
@@ -16,6 +16,10 @@ export interface PullIntoOptions {
   readonly select?: (filesystem: DatasetPath, clientIdentity: string) => boolean;
   /** Where a client's dataset goes. Default: the same name. Give each client a place of its own, or they collide. */
   readonly target?: (filesystem: DatasetPath, clientIdentity: string) => DatasetPath;
+  /** Which snapshots are pulled, see `PlanReplicationOptions.isWanted`. Default: all. */
+  readonly isWanted?: (snapshot: FilesystemVersion) => boolean;
+  /** As in `ReplicateOptions`. */
+  readonly formatName?: (filesystem: DatasetPath) => string;
   /** Whether the identity `local`, of a caller in this process, may push. Default false. */
   readonly allowLocal?: boolean;
   readonly concurrency?: number;
@@ -48,6 +52,8 @@ export function pullInto(options: PullIntoOptions): NonNullable<RPCHandler['pull
         logger,
         ...(select === undefined ? {} : { select: (filesystem) => select(filesystem, clientIdentity) }),
         ...(target === undefined ? {} : { target: (filesystem) => target(filesystem, clientIdentity) }),
+        ...(options.isWanted === undefined ? {} : { isWanted: options.isWanted }),
+        ...(options.formatName === undefined ? {} : { formatName: options.formatName }),
         ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
         ...(options.retry === undefined ? {} : { retry: options.retry }),
       });

@@ -1,5 +1,5 @@
 import type { SnapferryError } from '../errors.ts';
-import type { DatasetPath } from '../dataset.ts';
+import type { DatasetPath, FilesystemVersion } from '../dataset.ts';
 import type {
   FilesystemResult,
   InitialReplicationPolicy,
@@ -24,6 +24,10 @@ export interface PlanReplicationOptions {
   readonly select?: (filesystem: DatasetPath) => boolean;
   /** Where a dataset of the source goes. Default: the same name. Two that would share one are refused. */
   readonly target?: (filesystem: DatasetPath) => DatasetPath;
+  /** Which snapshots to send; others may still be what an incremental starts from. Default: all. */
+  readonly isWanted?: (snapshot: FilesystemVersion) => boolean;
+  /** A dataset's name for messages. Default: its components with slashes between. */
+  readonly formatName?: (filesystem: DatasetPath) => string;
   /** Default `most_recent`. */
   readonly policy?: InitialReplicationPolicy;
   /** Cancels everything. */

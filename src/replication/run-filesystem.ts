@@ -65,7 +65,8 @@ export async function runFilesystem(run: Run, planned: PlannedFilesystem): Promi
 async function carryOut(run: Run, planned: PlannedFilesystem, plan: FilesystemPlan, tally: Tally) {
   const { sink, retry, signal } = run.options;
   if (plan.kind === 'conflict') {
-    return { ok: false, code: conflictCode, message: describeConflict(plan.filesystem, plan.conflict) };
+    const name = run.options.formatName?.(plan.filesystem) ?? plan.filesystem;
+    return { ok: false, code: conflictCode, message: describeConflict(name, plan.conflict) };
   }
   if (plan.kind === 'empty') return { ok: true, code: null, message: 'the source has no snapshot of it' };
   if (plan.kind === 'steps') assertConnected(run);
@@ -82,9 +83,27 @@ async function carryOut(run: Run, planned: PlannedFilesystem, plan: FilesystemPl
   for (const [stepIndex, step] of plan.steps.entries()) {
     signal?.throwIfAborted();
     assertConnected(run);
-    await carryOutStep(run, { ...planned, step, stepIndex, stepCount: plan.steps.length }, tally);
+    const position = { ...planned, step, stepIndex, stepCount: plan.steps.length };
+    await carryOutStep(run, position, tally).catch(async (error: unknown) => {
+      await carryOutAnew(run, position, tally, error);
+    });
   }
   return whole(tally);
+}
+
+/**
+ * A source that refuses the token of a receive will never continue it: the snapshot was made anew, the dataset renamed, or the
+ * token is not its own. What has arrived is given up, and the step begins anew; without that, no run would ever get past it.
+ */
+async function carryOutAnew(run: Run, position: StepPosition & PlannedFilesystem, tally: Tally, error: unknown) {
+  const { step, target } = position;
+  const isRefused = error instanceof SnapferryError && error.code === 'RESUME_TOKEN_INVALID';
+  if (!isRefused || step.resumeToken === null || run.options.signal?.aborted === true) throw error;
+  const { sink, retry, signal } = run.options;
+  await retrying(() => sink.discardPartial(target), { ...patience(run, position), policy: retry, signal });
+  addBounded(tally.notices, [`the interrupted transfer could not be continued and began anew: ${error.message}`]);
+  tally.stepsBegun -= 1;
+  await carryOutStep(run, { ...position, step: { ...step, resumeToken: null, estimatedBytes: null } }, tally);
 }
 
 /** What is committed counts as a success only if nothing is missing in it. */

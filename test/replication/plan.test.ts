@@ -17,9 +17,11 @@ interface Case {
   /** `a>b`, or `>b` for an initial transfer. */
   readonly resume?: string;
   readonly canResume?: boolean;
+  /** What the names of wanted snapshots begin with. */
+  readonly wanted?: string;
 }
 
-function plan({ source, sink, policy = 'most_recent', resume, canResume = true }: Case): FilesystemPlan {
+function plan({ source, sink, policy = 'most_recent', resume, canResume = true, wanted = '' }: Case): FilesystemPlan {
   return planFilesystem({
     filesystem,
     source: history(source),
@@ -27,6 +29,7 @@ function plan({ source, sink, policy = 'most_recent', resume, canResume = true }
     policy,
     resume: resume === undefined ? null : resumeState(resume),
     canResume,
+    isWanted: ({ name }) => name.startsWith(wanted),
   });
 }
 
@@ -66,6 +69,12 @@ describe('planFilesystem', () => {
     ['initial into a dataset without snapshots', { source: '@a,1 @b,2', sink: '' }, '>b'],
     ['initial although the sink has bookmarks, which hold no data', { source: '@a,1 @b,2', sink: '#a,1' }, '>b'],
     ['listed in the wrong order', { source: '@c,3 @a,1 @b,2', sink: null, policy: 'all' }, '>a a>b b>c'],
+    ['only wanted ones, the newest', { source: '@a1,1 @a2,2 @b,3', sink: null, wanted: 'a' }, '>a2'],
+    ['only wanted ones, all', { source: '@a1,1 @b,2 @a2,3', sink: null, wanted: 'a', policy: 'all' }, '>a1 a1>a2'],
+    ['none that is wanted', { source: '@b,1', sink: null, wanted: 'a' }, 'empty'],
+    ['an unwanted one as base', { source: '@b,1 @a,2 @c,3', sink: '@b,1', wanted: 'a' }, 'b>a'],
+    ['in sync but for unwanted ones', { source: '@a,1 @b,2', sink: '@a,1', wanted: 'a' }, '= a'],
+    ['an unwanted one cannot be resumed', { source: '@b,1 @a,2', sink: '', resume: '>b', wanted: 'a' }, '>a !discard'],
     ['incremental, oldest first', { source: '@a,1 @b,2 @c,3', sink: '@a,9' }, 'a>b b>c'],
     ['incremental from the newest common one', { source: '@a,1 @b,2 @c,3', sink: '@a,1 @b,2' }, 'b>c'],
     ['incremental from a bookmark', { source: '#a,1 @b,2', sink: '@a,1' }, '#a>b'],

@@ -183,4 +183,51 @@ describe('one dataset', () => {
     expect((await replication.report).filesystems[0]).toMatchObject({ ok: true });
     expect(target.content('a', 's1')).toBe(text('1'));
   });
+
+  it('gives up what has arrived and starts anew when the source refuses the token', async () => {
+    const { guid } = source.snapshot('a', 's1', text('1'));
+    source.snapshot('a', 's2', text('2'));
+    const content = Buffer.from(text('?', 2000));
+    target.datasets.set('a', { versions: [], partial: { fromGuid: null, toGuid: guid, content }, createTXG: 0n });
+    const calls: string[] = [];
+    target.faults.call = (name) => void calls.push(name);
+    const { client } = await connected({
+      ...source.handler,
+      initialTransfer(request, context) {
+        calls.push(`initialTransfer ${request.resumeToken ?? 'without a token'}`);
+        if (request.resumeToken === undefined) return source.handler.initialTransfer(request, context);
+        throw new SnapferryError('RESUME_TOKEN_INVALID', 'made anew under the same name');
+      },
+    });
+    const [result] = await run({ client });
+    expect(result).toMatchObject({ ok: true, steps: 2, notices: [expect.stringMatching(/began anew: .*made anew under/)] });
+    expect(target.list('a')).toBe('@s1 @s2');
+    expect(target.content('a', 's1')).toBe(text('1'));
+    expect(calls.filter((name) => /initial|discard/.test(name))).toEqual([
+      `initialTransfer ${guid}::2000`,
+      'sink.discardPartial',
+      'initialTransfer without a token',
+    ]);
+  });
+
+  it('does not start anew twice, nor where no token was sent', async () => {
+    source.snapshot('a', 's1', text('1'));
+    let asked = 0;
+    const { client } = await connected({
+      ...source.handler,
+      initialTransfer() {
+        asked += 1;
+        throw new SnapferryError('RESUME_TOKEN_INVALID', 'whatever');
+      },
+    });
+    expect((await run({ client }))[0]).toMatchObject({ ok: false, code: 'RESUME_TOKEN_INVALID' });
+    expect(asked).toBe(1);
+  });
+
+  it('names a dataset in a conflict as its users do', async () => {
+    source.snapshot('a', 's1', '1');
+    target.snapshot('a', 's2', '2');
+    const [result] = await run({ formatName: (filesystem) => `/${filesystem.join('/')}` });
+    expect(result).toMatchObject({ code: 'CONFLICT', message: expect.stringMatching(/^\/a: both sides/) as string });
+  });
 });
