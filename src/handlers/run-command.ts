@@ -1,11 +1,11 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import type { Readable, Writable } from 'node:stream';
-import type { Uint8ArrayList } from 'uint8arraylist';
+import type { Readable } from 'node:stream';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
 import { describeCommand, exitFailure, startFailure, type CommandIdentity } from './command-failure.ts';
+import { CommandInput, type CommandBytes } from './command-input.ts';
+import { StallWatch, watchedBytes } from './stall-watch.ts';
 
-/** Bytes a command is fed with, or gives. */
-export type CommandBytes = Uint8Array | Uint8ArrayList;
+export type { CommandBytes } from './command-input.ts';
 
 /** What to run and within which bounds. There is never a shell: `argv` reaches the program as it is. */
 export interface CommandOptions extends CommandIdentity {
@@ -13,12 +13,21 @@ export interface CommandOptions extends CommandIdentity {
   readonly signal?: AbortSignal | undefined;
   /** Stops the command after so many ms; whoever waits for it gets `TIMEOUT`. At most 2^31 - 1. */
   readonly deadlineMs?: number | undefined;
+  /**
+   * Stops the command when output that is waited for does not come, or input that is offered is not taken, for `msMax` ms, at
+   * most 2^31 - 1; whoever waits for it gets `TIMEOUT`. A slow reader of the output, or a slow giver of the input, is no matter.
+   */
+  readonly stall?: { readonly of: 'output' | 'input'; readonly msMax: number } | undefined;
+  /** Added to the clean environment: what a command must be told that way, such as `TZ`. */
+  readonly environment?: Readonly<Record<string, string>> | undefined;
   /** Fed to the command, then its input is ended. Without it, {@link spawnCommand} leaves the input to the caller. */
   readonly stdin?: AsyncIterable<CommandBytes> | Uint8Array | undefined;
   /** Bound of what {@link runCommand} collects, in bytes. Default 64 MiB. */
   readonly stdoutBytesMax?: number | undefined;
   /** Whether an exit status other than 0 is none the less success, judged with the command's stderr. Default: never. */
   readonly acceptsStatus?: ((status: number, stderr: string) => boolean) | undefined;
+  /** Makes the error of a command that failed, from its status or signal and the end of its stderr. */
+  readonly failure?: ((status: number | NodeJS.Signals | null, stderr: string) => SnapferryError) | undefined;
 }
 
 /** A command under way. Whoever spawned it awaits `finished`, or calls `stop`. */
@@ -36,14 +45,18 @@ export interface RunningCommand {
    * was stopped.
    */
   readonly finished: Promise<{ readonly stderr: string }>;
-  /** SIGTERM to its process group, SIGKILL after two seconds; resolves once it is reaped. Idempotent, never rejects. */
+  /**
+   * SIGTERM to its process group, SIGKILL after two seconds; resolves once it is reaped. One that cannot be killed, since it
+   * is stuck in the kernel or another user's, is waited for ten seconds more and then left behind. Idempotent, never rejects.
+   */
   stop(): Promise<void>;
 }
 
 const stderrBytesMax = 64 * 1024;
 const stdoutBytesMaxDefault = 64 * 1024 * 1024;
 const stopGraceMs = 2000;
-const deadlineMsMax = 2 ** 31 - 1;
+const abandonMs = 10_000;
+const timerMsMax = 2 ** 31 - 1;
 
 const living = new Set<ChildProcess>();
 
@@ -67,7 +80,8 @@ function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   try {
     process.kill(-child.pid, signal);
   } catch {
-    // ESRCH: nobody of the group is left, which is what was wanted.
+    // ESRCH: nobody of the group is left, which is what was wanted. EPERM: it runs as somebody else, by sudo; then it ends
+    // with its pipes, which are closed.
   }
 }
 
@@ -80,6 +94,7 @@ export function spawnCommand(options: CommandOptions): RunningCommand {
       PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
       HOME: process.env['HOME'] ?? '/',
       LC_ALL: 'C',
+      ...options.environment,
     },
     stdio: ['pipe', 'pipe', 'pipe'],
     detached: true,
@@ -88,13 +103,14 @@ export function spawnCommand(options: CommandOptions): RunningCommand {
   const stopping = new Stopper(child);
   const finished = settle(child, options, stopping);
   finished.catch(() => undefined);
-  const input = new CommandInput(child.stdin, finished, options);
+  const watch = watchFor(options, stopping, finished);
+  const input = new CommandInput(child.stdin, finished, options, options.stall?.of === 'input' ? watch : null);
   if (options.stdin !== undefined) {
     input.feed(options.stdin).catch((error: unknown) => stopping.stop(toSnapferryError(error, options.code)));
   }
   return {
     pid: child.pid,
-    stdout: child.stdout as AsyncIterable<Uint8Array>,
+    stdout: watchedBytes(child.stdout as AsyncIterable<Uint8Array>, options.stall?.of === 'output' ? watch : null),
     write: (bytes) => input.write(bytes),
     endInput: () => input.end(),
     finished,
@@ -135,13 +151,22 @@ export async function runCommand(options: CommandOptions): Promise<{ stdout: Buf
 /** Ends a command politely, then hard, and remembers the first reason for it. */
 class Stopper {
   reason: SnapferryError | null = null;
+  /** Resolves if it could not be ended. */
+  readonly abandoned: Promise<void>;
   readonly #child: ChildProcess;
   readonly #closed: Promise<void>;
+  #abandon: () => void = () => undefined;
 
   constructor(child: ChildProcess) {
     this.#child = child;
     this.#closed = new Promise((resolve) => {
       child.once('close', () => resolve());
+    });
+    this.abandoned = new Promise((resolve) => {
+      this.#abandon = () => {
+        child.unref();
+        resolve();
+      };
     });
   }
 
@@ -151,15 +176,18 @@ class Stopper {
     if (this.reason === null && isRunning) {
       this.reason = reason;
       signalGroup(child, 'SIGTERM');
-      const timer = setTimeout(() => signalGroup(child, 'SIGKILL'), stopGraceMs);
+      const timers = [
+        setTimeout(() => signalGroup(child, 'SIGKILL'), stopGraceMs),
+        setTimeout(() => this.#abandon(), stopGraceMs + abandonMs),
+      ];
       child.once('exit', () => {
-        clearTimeout(timer);
+        timers.forEach(clearTimeout);
         signalGroup(child, 'SIGKILL');
       });
     }
     child.stdin?.destroy();
     child.stdout?.destroy();
-    await this.#closed;
+    await Promise.race([this.#closed, this.abandoned]);
   }
 }
 
@@ -175,6 +203,7 @@ async function settle(child: ChildProcess, options: CommandOptions, stopping: St
   try {
     const failure = await new Promise<Error | null>((resolve) => {
       child.once('error', resolve);
+      void stopping.abandoned.then(() => resolve(null));
       child.once('exit', () => {
         // What it wrote last may still be under way; a stray grandchild holding stderr open must not hold us up.
         const timer = setTimeout(() => child.stderr?.destroy(), stopGraceMs);
@@ -191,12 +220,27 @@ async function settle(child: ChildProcess, options: CommandOptions, stopping: St
     const text = stderr.text();
     const isSuccess =
       child.exitCode === 0 || (child.exitCode !== null && options.acceptsStatus?.(child.exitCode, text) === true);
-    if (!isSuccess) throw exitFailure(options, child.exitCode ?? child.signalCode, text);
+    const status = child.exitCode ?? child.signalCode;
+    if (!isSuccess) throw options.failure?.(status, text) ?? exitFailure(options, status, text);
     return { stderr: text };
   } finally {
     clearTimeout(deadline);
     options.signal?.removeEventListener('abort', onAbort);
   }
+}
+
+/** A watch over a command that must not stand still, as long as it runs. */
+function watchFor(options: CommandOptions, stopping: Stopper, finished: Promise<unknown>): StallWatch | null {
+  if (options.stall === undefined) return null;
+  const { of, msMax } = options.stall;
+  const watch = new StallWatch(Math.min(msMax, timerMsMax), () => {
+    const what = of === 'output' ? 'wrote nothing' : 'took nothing of its input';
+    const text = `${describeCommand(options)} ${what} for ${msMax} ms and was stopped`;
+    void stopping.stop(new SnapferryError('TIMEOUT', text, { connectionDead: false }));
+  });
+  const end = () => watch.close();
+  finished.then(end, end);
+  return watch;
 }
 
 function startDeadline(options: CommandOptions, stopping: Stopper): NodeJS.Timeout | undefined {
@@ -205,9 +249,11 @@ function startDeadline(options: CommandOptions, stopping: Stopper): NodeJS.Timeo
   return setTimeout(
     () =>
       void stopping.stop(
-        new SnapferryError('TIMEOUT', `${describeCommand(options)} took longer than ${deadlineMs} ms`),
+        new SnapferryError('TIMEOUT', `${describeCommand(options)} took longer than ${deadlineMs} ms`, {
+          connectionDead: false,
+        }),
       ),
-    Math.min(deadlineMs, deadlineMsMax),
+    Math.min(deadlineMs, timerMsMax),
   );
 }
 
@@ -234,64 +280,5 @@ class Tail {
 
   text(): string {
     return this.#trim().toString('utf8');
-  }
-}
-
-/** The writing end of a command's stdin. */
-class CommandInput {
-  readonly #stdin: Writable;
-  readonly #finished: Promise<unknown>;
-  readonly #options: CommandOptions;
-
-  constructor(stdin: Writable, finished: Promise<unknown>, options: CommandOptions) {
-    this.#stdin = stdin;
-    this.#finished = finished;
-    this.#options = options;
-    stdin.on('error', () => undefined);
-  }
-
-  async write(bytes: CommandBytes): Promise<void> {
-    const failure = await this.#send(bytes);
-    if (failure === null) return;
-    // The command hung up. Its own reason, if it has one, says more than EPIPE.
-    await this.#finished;
-    const code = this.#options.code ?? 'SOURCE_FAILED';
-    throw new SnapferryError(code, `${describeCommand(this.#options)} stopped reading before the end of its input`, {
-      cause: failure,
-    });
-  }
-
-  #send(bytes: CommandBytes): Promise<Error | null> {
-    const pieces = bytes instanceof Uint8Array ? [bytes] : [...bytes];
-    if (pieces.length === 0) return Promise.resolve(null);
-    return new Promise((resolve) => {
-      if (pieces.length > 1) this.#stdin.cork();
-      pieces.forEach((piece, index) => {
-        const isLast = index === pieces.length - 1;
-        this.#stdin.write(piece, isLast ? (error) => resolve(error ?? null) : undefined);
-      });
-      if (pieces.length > 1) this.#stdin.uncork();
-    });
-  }
-
-  end(): Promise<void> {
-    return new Promise((resolve) => {
-      if (this.#stdin.destroyed) resolve();
-      else {
-        this.#stdin.once('close', () => resolve());
-        this.#stdin.end(() => resolve());
-      }
-    });
-  }
-
-  /** A command may end well without reading all it is given (`tar` stops at the end of the archive). */
-  async feed(stdin: AsyncIterable<CommandBytes> | Uint8Array): Promise<void> {
-    if (stdin instanceof Uint8Array) await this.#send(stdin);
-    else {
-      for await (const bytes of stdin) {
-        if ((await this.#send(bytes)) !== null) break;
-      }
-    }
-    await this.end();
   }
 }

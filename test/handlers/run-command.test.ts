@@ -2,7 +2,8 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Uint8ArrayList } from 'uint8arraylist';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { SnapferryError } from '../../src/errors.ts';
 import { runCommand, spawnCommand } from '../../src/handlers/run-command.ts';
 
 let directory: string;
@@ -166,6 +167,72 @@ describe('spawnCommand', () => {
     await command.finished;
     await command.stop();
     await expect(command.finished).resolves.toEqual({ stderr: '' });
+  });
+
+  it('stops a command that writes nothing while output is waited for', async () => {
+    const code = 'process.stdout.write("x"); setInterval(() => {}, 1000)';
+    const command = spawnCommand({ argv: script(code), stall: { of: 'output', msMax: 1000 } });
+    const pieces: string[] = [];
+    const reading = (async () => {
+      for await (const piece of command.stdout) pieces.push(Buffer.from(piece).toString());
+    })();
+    await expect(reading).rejects.toThrow();
+    await expect(command.finished).rejects.toMatchObject({
+      code: 'TIMEOUT',
+      connectionDead: false,
+      message: expect.stringContaining('wrote nothing for 1000 ms') as string,
+    });
+    expect(isAlive(command.pid ?? 0)).toBe(false);
+  });
+
+  it('stops a command that takes nothing of what it is offered', async () => {
+    const command = spawnCommand({ argv: ['sleep', '600'], stall: { of: 'input', msMax: 50 } });
+    const block = Buffer.alloc(1024 * 1024);
+    await expect(command.write(block)).rejects.toMatchObject({
+      code: 'TIMEOUT',
+      message: expect.stringContaining('took nothing of its input') as string,
+    });
+  });
+
+  it('a slow reader is no stall', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const command = spawnCommand({ argv: ['seq', '300000'], stall: { of: 'output', msMax: 1000 } });
+      let bytes = 0;
+      for await (const piece of command.stdout) {
+        bytes += piece.byteLength;
+        vi.advanceTimersByTime(5000);
+      }
+      await command.finished;
+      expect(bytes).toBe(1_988_895);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('leaves behind what cannot be killed, and says so in time', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    // As for a command that sudo runs as root, or one stuck in the kernel.
+    const kill = vi.spyOn(process, 'kill').mockImplementation(() => {
+      throw Object.assign(new Error('kill EPERM'), { code: 'EPERM' });
+    });
+    const command = spawnCommand({ argv: ['sleep', '600'] });
+    try {
+      const stopped = command.stop();
+      await vi.advanceTimersByTimeAsync(12_000);
+      await stopped;
+      await expect(command.finished).rejects.toMatchObject({ code: 'CANCELLED' });
+    } finally {
+      kill.mockRestore();
+      vi.useRealTimers();
+      process.kill(command.pid ?? 0, 'SIGKILL');
+    }
+  });
+
+  it('lets its caller make the error', async () => {
+    const argv = script('process.stderr.write("busy"); process.exitCode = 4');
+    const failure = (status: unknown, stderr: string) => new SnapferryError('BUSY', `${String(status)} ${stderr}`);
+    await expect(runCommand({ argv, failure })).rejects.toMatchObject({ code: 'BUSY', message: '4 busy' });
   });
 
   it('rejects, and does not throw, for a program that is not there', async () => {
