@@ -2,7 +2,7 @@ import { link, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FilesystemVersion } from '../../dataset.ts';
 import type { Entry } from './entry.ts';
-import { acquireLock } from './lock.ts';
+import { acquireLock } from '../lock.ts';
 import { entriesPath, headerPath, readEntries, readHeader, type SnapshotHeader } from './manifest.ts';
 import { isErrno, replaceDurably, temporarySuffix } from './store-files.ts';
 import { readHeaders, toVersion } from './store-listing.ts';

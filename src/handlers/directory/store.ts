@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { checkVersionName, type FilesystemVersion } from '../../dataset.ts';
 import { SnapferryError, toSnapferryError } from '../../errors.ts';
 import type { Entry } from './entry.ts';
-import { acquireLock, type Lock } from './lock.ts';
+import { acquireLock, type Lock } from '../lock.ts';
 import { readEntries, readHeader, writeManifest, type SnapshotHeader } from './manifest.ts';
 import { BookmarkShelf } from './store-bookmarks.ts';
 import { isErrno, syncDirectory } from './store-files.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { acquireLock } from '../../../src/handlers/directory/lock.ts';
+import { acquireLock } from '../../src/handlers/lock.ts';
 
 let place: string;
 let path: string;
@@ -56,7 +56,7 @@ it('is held by one of many that want it at once', async () => {
 });
 
 it('is free again once its owner was killed', async () => {
-  const module = pathToFileURL(join(import.meta.dirname, '../../../src/handlers/directory/lock.ts')).href;
+  const module = pathToFileURL(join(import.meta.dirname, '../../src/handlers/lock.ts')).href;
   const code = `const {acquireLock} = await import(${JSON.stringify(module)});
     await acquireLock(${JSON.stringify(path)}, {what: 'x'}); process.stdout.write('held'); setInterval(() => {}, 1000);`;
   const owner = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', code], {

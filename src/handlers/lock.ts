@@ -1,8 +1,8 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SnapferryError } from '../../errors.ts';
-import { spawnCommand, type RunningCommand } from '../run-command.ts';
+import { SnapferryError } from '../errors.ts';
+import { spawnCommand, type RunningCommand } from './run-command.ts';
 
 /** A lock that is held. */
 export interface Lock extends AsyncDisposable {
