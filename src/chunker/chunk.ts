@@ -53,6 +53,15 @@ export function chunk(
 
 /** A JSON text as one message, chunks and terminator in one buffer; the newline Go writes is included. */
 export function encodeMessage(json: string, payloadBytesMax: number): Uint8Array {
+  const payloadBytes = Buffer.byteLength(json) + 1;
+  if (payloadBytes <= payloadBytesMax) {
+    const message = Buffer.allocUnsafe(payloadBytes + 8);
+    message.writeUInt32LE(payloadBytes);
+    message.write(json, 4);
+    message[payloadBytes + 3] = 0x0a;
+    message.writeUInt32LE(0, payloadBytes + 4);
+    return message;
+  }
   const payload = Buffer.from(`${json}\n`, 'utf8');
   const chunks = Math.ceil(payload.byteLength / payloadBytesMax);
   const message = Buffer.allocUnsafe(payload.byteLength + 4 * (chunks + 1));

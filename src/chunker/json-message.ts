@@ -34,6 +34,18 @@ function writeString(text: string): string {
   return `"${escaped}"`;
 }
 
+/** The names of the protocol as they are written, which are few; others are not remembered. */
+const writtenNames = new Map<string, string>();
+const writtenNamesMax = 256;
+
+function writeName(name: string): string {
+  const known = writtenNames.get(name);
+  if (known !== undefined) return known;
+  const written = writeString(name);
+  if (writtenNames.size < writtenNamesMax && name.length < copiedCharactersMax) writtenNames.set(name, written);
+  return written;
+}
+
 /**
  * Writes JSON in the form of Go's encoding/json (docs/PROTOCOL.md, "JSON"): compact, fields in the order given, `<`, `>`,
  * `&`, U+2028 and U+2029 escaped, bigints as plain digits. Without the newline that ends a message.
@@ -60,7 +72,7 @@ export function stringifyJSON(value: JSONInput): string {
   for (const name of Object.keys(value)) {
     const field = value[name];
     if (field === undefined) continue;
-    text += `${text === '' ? '' : ','}${writeString(name)}:${stringifyJSON(field)}`;
+    text += `${text === '' ? '' : ','}${writeName(name)}:${stringifyJSON(field)}`;
   }
   return `{${text}}`;
 }
@@ -134,8 +146,6 @@ export function parseJSON(text: string, depthMax: number, valuesMax = Infinity):
   return new ExactParser(text).first();
 }
 
-/** A string that stands for itself. */
-const plainLiteral = /^"[ !#-[\]-\uffff]*"$/;
 /** Slices up to this are copies, with a margin. */
 const copiedCharactersMax = 12;
 /** Fewer than any integer that a number cannot hold has. */
@@ -175,57 +185,74 @@ class ExactParser {
   }
 
   #object(): JSONValue {
-    // No prototype: a field named __proto__ is then a field like any other.
-    const object = Object.create(null) as { [name: string]: JSONValue };
-    this.#items('}', () => {
+    const object: { [name: string]: JSONValue } = {};
+    for (let isMore = this.#opens('}'); isMore; isMore = this.#continues('}')) {
       if (this.#text[this.#at] !== '"') this.#fail('expected a field name');
       const name = this.#string();
       this.#skipSpace();
       if (this.#text[this.#at++] !== ':') this.#fail('expected ":"', this.#at - 1);
       this.#skipSpace();
-      object[name] = this.#value();
-    });
+      const value = this.#value();
+      if (name === '__proto__') setOwn(object, name, value);
+      else object[name] = value;
+    }
     return object;
   }
 
   #array(): JSONValue {
     const array: JSONValue[] = [];
-    this.#items(']', () => array.push(this.#value()));
+    for (let isMore = this.#opens(']'); isMore; isMore = this.#continues(']')) array.push(this.#value());
     return array;
   }
 
-  #items(close: string, item: () => void): void {
+  /** Whether there is a first item. */
+  #opens(close: string): boolean {
     this.#at++;
     this.#skipSpace();
-    if (this.#text[this.#at] === close) {
-      this.#at++;
-      return;
-    }
-    for (;;) {
-      item();
-      this.#skipSpace();
-      const separator = this.#text[this.#at++];
-      if (separator === close) return;
-      if (separator !== ',') this.#fail(`expected "," or "${close}"`, this.#at - 1);
-      this.#skipSpace();
-    }
+    if (this.#text[this.#at] !== close) return true;
+    this.#at++;
+    return false;
+  }
+
+  /** Whether another item follows the last. */
+  #continues(close: string): boolean {
+    this.#skipSpace();
+    const separator = this.#text[this.#at++];
+    if (separator === close) return false;
+    if (separator !== ',') this.#fail(`expected "," or "${close}"`, this.#at - 1);
+    this.#skipSpace();
+    return true;
   }
 
   #string(): string {
+    const short = this.#shortString();
+    if (short !== null) return short;
     const end = endOfString(this.#text, this.#at + 1);
-    const literal = this.#text.slice(this.#at, end + 1);
-    // A longer slice would keep the whole text alive for as long as the string lives.
-    if (literal.length <= copiedCharactersMax && plainLiteral.test(literal)) {
-      this.#at = end + 1;
-      return literal.slice(1, -1);
-    }
     try {
-      const value = JSON.parse(literal) as string;
+      const value = JSON.parse(this.#text.slice(this.#at, end + 1)) as string;
       this.#at = end + 1;
       return value;
     } catch {
       return this.#fail('malformed string');
     }
+  }
+
+  /**
+   * A short string that stands for itself, as most names do; null, and nothing read, if it is something else. A longer
+   * slice would keep the whole text alive for as long as the string lives.
+   */
+  #shortString(): string | null {
+    const start = this.#at + 1;
+    for (let at = start; at <= start + copiedCharactersMax; at++) {
+      const code = this.#text.charCodeAt(at);
+      if (code === 0x22) {
+        this.#at = at + 1;
+        return this.#text.slice(start, at);
+      }
+      // An escape, a control character, or the end of the text, which is no number at all.
+      if (code === 0x5c || !(code >= 0x20)) return null;
+    }
+    return null;
   }
 
   #word<T extends JSONValue>(word: string, value: T): T {
@@ -276,6 +303,11 @@ class ExactParser {
   #fail(what: string, at = this.#at): never {
     throw new SnapferryError('PROTOCOL_VIOLATION', `malformed JSON at offset ${at}: ${what}`);
   }
+}
+
+/** Sets a field whose name means something else to an assignment, as JSON.parse does. */
+function setOwn(object: object, name: string, value: JSONValue): void {
+  Object.defineProperty(object, name, { value, enumerable: true, configurable: true, writable: true });
 }
 
 /** The text of a message's bytes; invalid UTF-8 becomes U+FFFD, a byte order mark stays and is then malformed. */

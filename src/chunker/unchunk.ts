@@ -34,16 +34,36 @@ export class ChunkReader {
   }
 
   /**
+   * The payload of the next message if all of it is here already, as the usual small one is: one chunk and its
+   * terminator. Taken without waiting and without a copy, lent until the next read; otherwise null, and nothing is taken.
+   * @param bytesMax a longer one is not taken
+   */
+  takeMessage(bytesMax: number): Uint8Array | null {
+    const { available } = this.#bytes;
+    if (available < 8) return null;
+    const length = this.#bytes.peekUint32();
+    // A control chunk is longer than any message may be.
+    if (length === 0 || length > bytesMax || available < length + 8) return null;
+    if (this.#bytes.peekUint32(4 + length) !== 0) return null;
+    this.#bytes.skip(4);
+    const whole = this.#bytes.take(length);
+    this.#bytes.skip(4);
+    return whole;
+  }
+
+  /**
    * The payload of the next message, or null when the stream ends in order before it begins. Lent until the next read.
    * @param bytesMax limit of the payload, checked before it is read
    * @param what names the message in errors
    * @throws SnapferryError `LIMIT_EXCEEDED`, `STREAM_TRUNCATED`
    */
   async message(bytesMax: number, what: string, options: MessageOptions = {}): Promise<Uint8Array | null> {
-    let length = this.#takeDataHeader() ?? (await this.#header(what, options.isDue !== true));
-    if (length === null) return null;
-    const whole = this.#wholeMessage(length, bytesMax);
+    const mayEnd = options.isDue !== true;
+    if (mayEnd && !(await this.#bytes.fill())) return null;
+    const whole = this.takeMessage(bytesMax);
     if (whole !== null) return whole;
+    let length = await this.#header(what, mayEnd);
+    if (length === null) return null;
     options.onBegun?.();
     const message = new GrowingBuffer();
     while (length !== 0 && length !== null) {
@@ -94,15 +114,6 @@ export class ChunkReader {
       }
     }
     if (batch.byteLength > 0) yield batch;
-  }
-
-  /** The usual message: one chunk and its terminator, all here already. Taken without a copy, or null. */
-  #wholeMessage(length: number, bytesMax: number): Uint8Array | null {
-    if (length === 0 || length > bytesMax || this.#bytes.available < length + 4) return null;
-    if (this.#bytes.peekUint32(length) !== 0) return null;
-    const whole = this.#bytes.take(length);
-    this.#bytes.skip(4);
-    return whole;
   }
 
   /** Length of the next data chunk if that is known without waiting, or null. */

@@ -22,6 +22,59 @@ export function orAborted<T>(start: () => Promise<T>, signal: AbortSignal, doing
   });
 }
 
+/**
+ * What stops one request. An AbortController whose signal is made only when somebody asks for it: most requests are over
+ * before anybody has, and making one costs as much as answering them.
+ */
+export class RequestAbort {
+  #reason: SnapferryError | null = null;
+  #controller: AbortController | null = null;
+  #listeners: Set<() => void> | null = null;
+
+  /** Fires when the request is stopped, with a SnapferryError as its reason. */
+  get signal(): AbortSignal {
+    if (this.#controller === null) {
+      this.#controller = new AbortController();
+      if (this.#reason !== null) this.#controller.abort(this.#reason);
+    }
+    return this.#controller.signal;
+  }
+
+  /** Stops the request; only the first reason counts. */
+  abort(reason: SnapferryError): void {
+    if (this.#reason !== null) return;
+    this.#reason = reason;
+    this.#controller?.abort(reason);
+    const listeners = this.#listeners;
+    this.#listeners = null;
+    listeners?.forEach((listener) => listener());
+  }
+
+  /** Runs `start` and waits for it no longer than until the request is stopped; not run at all if it has been. */
+  orAborted<T>(start: () => Promise<T>): Promise<T> {
+    if (this.#reason !== null) return Promise.reject(this.#reason);
+    return new Promise<T>((resolve, reject) => {
+      const stop = (): void => reject(this.#reason as SnapferryError);
+      this.#listeners ??= new Set();
+      this.#listeners.add(stop);
+      const over = (): unknown => this.#listeners?.delete(stop);
+      // Inside an async function, so that what throws at once also stops the listening.
+      const run = async (): Promise<T> => start();
+      run().then(
+        (value) => {
+          over();
+          resolve(value);
+        },
+        (error: unknown) => {
+          over();
+          // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- passed on as it came
+          reject(error);
+        },
+      );
+    });
+  }
+}
+
 /** Aborts `target` when one of the signals is, or has been; returns how to stop listening. */
 export function linkAborts(
   signals: readonly (AbortSignal | undefined)[],

@@ -1,6 +1,6 @@
 import { SnapferryError, toSnapferryError } from '../errors.ts';
 import type { ByteStream } from '../transport/byte-stream.ts';
-import { linkAborts, orAborted } from './aborting.ts';
+import { linkAborts, orAborted, type RequestAbort } from './aborting.ts';
 import { closeUnused, sendAnswer, sendError, sendOk } from './answers.ts';
 import { calls } from './call-table.ts';
 import type { Connection } from './connection.ts';
@@ -156,12 +156,12 @@ export class Answering {
   }
 
   async #handle(incoming: Incoming, request: RequestInProgress, { handle }: Prepared): Promise<Answer> {
-    const { signal } = incoming.abort;
-    await this.#stragglers.few(signal);
+    const { abort } = incoming;
+    if (this.#stragglers.areMany) await this.#stragglers.few(abort);
     const upload = incoming.upload?.stream ?? noBytes();
     let handled: Promise<Answer> | null = null;
     try {
-      return await orAborted(() => (handled = handle(this.#context(request, signal), upload)), signal);
+      return await abort.orAborted(() => (handled = handle(this.#context(request, abort), upload)));
     } catch (error) {
       // It may still offer a transfer, too late for a request that was cancelled.
       const late = (handled as Promise<Answer> | null)?.then(closeUnused, () => undefined);
@@ -219,7 +219,7 @@ export class Answering {
     if (this.#isInverted) throw new SnapferryError('INVALID_REQUEST', 'PullMe inside a PullMe');
     // Decoded only for those who may ask at all.
     const decode = () => decoding(() => calls.pullMe.decode(body.fields, this.#connection.version));
-    const pull = await permitPull(this.#options.handler, decode, this.#context(request, incoming.abort.signal));
+    const pull = await permitPull(this.#options.handler, decode, this.#context(request, incoming.abort));
     this.#log(request, () => calls.pullMe.short(decode()), body);
     await sendOk(this.#connection, incoming.header.id);
     try {
@@ -241,7 +241,7 @@ export class Answering {
     const connection = this.#connection;
     linkAborts([incoming.abort.signal], this.handedOver, 'the upgrade');
     const { signal } = this.handedOver;
-    const serve = await orAborted(() => protocol.open(this.#context(request, signal)), signal);
+    const serve = await orAborted(() => protocol.open(this.#context(request, { signal })), signal);
     connection.holdControl = true;
     await sendOk(connection, incoming.header.id);
     // The end of this connection is not the end of what the protocol does with the stream.
@@ -261,11 +261,13 @@ export class Answering {
     logRequest(this.#connection.logger, { name, short, body: value });
   }
 
-  #context(request: RequestInProgress, signal: AbortSignal): RequestContext {
+  #context(request: RequestInProgress, abort: Pick<RequestAbort, 'signal'>): RequestContext {
     const connection = this.#connection;
     return {
       clientIdentity: this.#options.clientIdentity,
-      signal,
+      get signal() {
+        return abort.signal;
+      },
       logger: connection.logger,
       attached: this.#options.attached?.(),
       progress: (progress) => {

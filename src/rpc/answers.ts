@@ -45,7 +45,7 @@ export async function sendError(
  */
 export async function sendAnswer(
   connection: Connection,
-  { header: { id }, abort: { signal } }: Incoming,
+  { header: { id }, abort }: Incoming,
   request: RequestInProgress,
   answer: Answer,
 ): Promise<SnapferryError | null> {
@@ -72,7 +72,7 @@ export async function sendAnswer(
     throw error;
   }
   try {
-    await sendStream(connection, bytes, signal, over);
+    await sendStream(connection, bytes, abort.signal, over);
     return null;
   } catch (error) {
     connection.logger.warn({ err: error, request: request.name }, 'a transfer failed');

@@ -141,7 +141,19 @@ export class Connection {
    * message that was read but cannot be decoded leaves the connection in step; every other failure kills it.
    */
   async readMessage<T>(message: MessageToRead<T>): Promise<T | null> {
-    const { what, bytesMax, shape, isDue = false, finishMsMax = this.limits.requestReadMsMax } = message;
+    return this.takeMessage(message) ?? this.#waitForMessage(message);
+  }
+
+  /** As {@link readMessage}, when the whole message is here already; otherwise undefined, and nothing has happened. */
+  takeMessage<T>(message: MessageToRead<T>): T | undefined {
+    // The first bytes may be no message at all.
+    if (this.#isFirstRead) return undefined;
+    const bytes = this.#chunks.takeMessage(message.bytesMax);
+    return bytes === null ? undefined : this.#decode(bytes, message);
+  }
+
+  async #waitForMessage<T>(message: MessageToRead<T>): Promise<T | null> {
+    const { what, bytesMax, isDue = false, finishMsMax = this.limits.requestReadMsMax } = message;
     let bytes: Uint8Array | null;
     let timer: NodeJS.Timeout | undefined;
     const begun = (): void => {
@@ -158,11 +170,13 @@ export class Connection {
     } finally {
       clearTimeout(timer);
     }
+    return bytes === null ? null : this.#decode(bytes, message);
+  }
+
+  #decode<T>(bytes: Uint8Array, { what, bytesMax, shape, onSize }: MessageToRead<T>): T {
     this.#boundaryBytes = this.#bytes.takenBytes;
-    if (bytes === null) return null;
-    message.onSize?.(bytes.byteLength);
-    const { jsonDepthMax } = this.limits;
-    return decode(bytes, what, { bytesMax, jsonDepthMax }, shape);
+    onSize?.(bytes.byteLength);
+    return decode(bytes, what, { bytesMax, jsonDepthMax: this.limits.jsonDepthMax }, shape);
   }
 
   /** Reads a stream's payload. Lists are lent until the next is asked for. The trailer is not part of it. */

@@ -97,7 +97,7 @@ export class Exchanges {
       const { upload } = asked;
       const header = encodeRequestHeader({ type: asked.type, id, upload: upload !== undefined });
       const request = connection.encode(header, asked.body);
-      const turn = await this.#turns.enter({
+      const entered = this.#turns.enter({
         exclusive: asked.exclusive ?? false,
         alone: asked.alone,
         begin: () => {
@@ -109,6 +109,7 @@ export class Exchanges {
         signal: limit.signal,
         doing,
       });
+      const turn = entered instanceof Promise ? await entered : entered;
       const cancel = (): void => {
         void upload?.stop();
         connection.sendControl(encodeCancel(id));
@@ -129,11 +130,11 @@ export class Exchanges {
   async #answer<T>(
     asked: Asked<T>,
     exchange: Exchange,
-    { id, ready, limit }: { id: Uint8Array; ready: Promise<void>; limit: CallLimit },
+    { id, ready, limit }: { id: Uint8Array; ready: Promise<void> | null; limit: CallLimit },
   ): Promise<T> {
     let isReleased = false;
     try {
-      await ready;
+      if (ready !== null) await ready;
       const value = await this.#read(asked, exchange, id, limit);
       isReleased = asked.keepTurn === true;
       return value;

@@ -4,8 +4,8 @@ import { SnapferryError, toSnapferryError } from '../errors.ts';
 /** The largest unsigned 64-bit integer. */
 export const u64Max = 2n ** 64n - 1n;
 
-/** Names this program asks for, folded: as many as there are in its source, and most of what a peer sends. */
-const knownNames = new Map<string, string>();
+/** Names this program asks for, each in one spelling: as many as there are in its source, and most of what a peer sends. */
+const askedFor = new Set<string>();
 
 /** Simple case folding as Go does it: the long s and the Kelvin sign are an s and a k. */
 function folded(name: string): string {
@@ -18,18 +18,19 @@ function folded(name: string): string {
  * the name of message and field.
  */
 export class Fields {
-  readonly #fields = new Map<string, JSONValue>();
   readonly #what: string;
+  readonly #fields: Readonly<Record<string, JSONValue | undefined>>;
+  /** By folded names; null when every field is spelt as it is asked for, and need not be looked for. */
+  readonly #folded: ReadonlyMap<string, JSONValue> | null;
 
   /** @param what the message's name, for errors; null reads as an object without fields */
   constructor(value: JSONValue, what: string) {
     this.#what = what;
-    if (value === null) return;
-    if (typeof value !== 'object' || Array.isArray(value)) this.#refuse('', 'an object', value);
-    for (const name of Object.keys(value)) {
-      const field = value[name];
-      if (field !== undefined) this.#fields.set(knownNames.get(name) ?? folded(name), field);
-    }
+    if (value !== null && (typeof value !== 'object' || Array.isArray(value))) this.#refuse('', 'an object', value);
+    this.#fields = value ?? {};
+    const names = Object.keys(this.#fields);
+    const isAsAskedFor = names.every((name) => askedFor.has(name));
+    this.#folded = isAsAskedFor ? null : new Map(names.map((name) => [folded(name), this.#fields[name] ?? null]));
   }
 
   has(name: string): boolean {
@@ -37,12 +38,8 @@ export class Fields {
   }
 
   raw(name: string): JSONValue {
-    let known = knownNames.get(name);
-    if (known === undefined) {
-      known = folded(name);
-      knownNames.set(name, known);
-    }
-    return this.#fields.get(known) ?? null;
+    askedFor.add(name);
+    return (this.#folded === null ? this.#fields[name] : this.#folded.get(folded(name))) ?? null;
   }
 
   text(name: string): string {

@@ -16,12 +16,12 @@ export class RequestQueue<T> {
     this.#bytesMax = bytesMax;
   }
 
-  /** Adds, then waits until there is room for another. */
-  async push(item: T, bytes: number): Promise<void> {
+  /** Adds; when that leaves no room for another, the result resolves when there is. */
+  push(item: T, bytes: number): Promise<void> | null {
     this.#items.push({ item, bytes });
     this.#bytes += bytes;
     this.#onItem?.();
-    while (this.#isFull()) await new Promise<void>((resolve) => (this.#onRoom = resolve));
+    return this.#isFull() ? this.#room() : null;
   }
 
   /** No more items will come. */
@@ -42,6 +42,10 @@ export class RequestQueue<T> {
     this.#onRoom?.();
     this.#onRoom = null;
     return next?.item ?? null;
+  }
+
+  async #room(): Promise<void> {
+    while (this.#isFull()) await new Promise<void>((resolve) => (this.#onRoom = resolve));
   }
 
   #isFull(): boolean {

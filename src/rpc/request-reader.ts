@@ -1,6 +1,6 @@
 import type { JSONValue } from '../chunker/json-message.ts';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
-import { onAbort } from './aborting.ts';
+import { onAbort, RequestAbort } from './aborting.ts';
 import type { Connection } from './connection.ts';
 import type { RequestBody, RequestTable } from './dispatch-table.ts';
 import { Fields, undecodable } from './fields.ts';
@@ -16,7 +16,7 @@ export interface Incoming {
   /** What follows the body; nothing behind it is read before it is over. */
   readonly upload: IncomingUpload | null;
   /** Cancels it, whether it is being handled or still waits. */
-  readonly abort: AbortController;
+  readonly abort: RequestAbort;
   /** Resolves when it has been answered and more may be read. */
   readonly answered: Promise<void>;
   readonly settle: () => void;
@@ -69,7 +69,7 @@ export class RequestReader {
   start(): void {
     const connection = this.#connection;
     this.#stopListening = onAbort([connection.died], () => {
-      this.#abortAll(connection.failure);
+      this.#abortAll(connection.died.reason as SnapferryError);
       this.#queue.end();
     });
     this.listenForCancels();
@@ -183,12 +183,13 @@ export class RequestReader {
     }
     let bytes = 0;
     const body = await this.#readBody(header.type, name, (payloadBytes) => (bytes = payloadBytes));
-    const abort = new AbortController();
+    const abort = new RequestAbort();
     const upload = hasUpload ? this.#upload(name, abort.signal) : null;
     const incoming = this.#incoming(header, body, upload, abort);
-    await this.#queue.push(incoming, bytes);
+    const room = this.#queue.push(incoming, bytes);
+    if (room !== null) await room;
     if (handsOver.has(header.type)) await incoming.answered;
-    await upload?.over;
+    if (upload !== null) await upload.over;
   }
 
   #upload(name: string, signal?: AbortSignal): IncomingUpload {
@@ -243,7 +244,7 @@ export class RequestReader {
     header: RequestHeader,
     body: Incoming['body'],
     upload: IncomingUpload | null,
-    abort = new AbortController(),
+    abort = new RequestAbort(),
   ): Incoming {
     let settle: () => void = () => undefined;
     const answered = new Promise<void>((resolve) => (settle = resolve));
@@ -259,7 +260,7 @@ export class RequestReader {
     }
   }
 
-  #abortAll(reason: SnapferryError | null): void {
+  #abortAll(reason: SnapferryError): void {
     for (const incoming of this.#unanswered) incoming.abort.abort(reason);
   }
 }

@@ -149,8 +149,10 @@ export class Responder {
       watch?.onBegun?.(request);
       const respond = () => this.#answering.respond(incoming, request);
       outcome = await traced({ request, clientIdentity }, respond);
-      await incoming.upload?.stream.return();
-      await incoming.upload?.over;
+      if (incoming.upload !== null) {
+        await incoming.upload.stream.return();
+        await incoming.upload.over;
+      }
     } catch (error) {
       request.error ??= toSnapferryError(error);
       throw error;

@@ -1,4 +1,4 @@
-import { orAborted } from './aborting.ts';
+import type { RequestAbort } from './aborting.ts';
 
 /** How many handlers of one connection may still be at work for requests that were cancelled. */
 const stragglersMax = 8;
@@ -23,11 +23,14 @@ export class Stragglers {
 
   /**
    * Waits until there are few enough for another request to be handled. One caller at a time.
-   * @throws SnapferryError `CANCELLED`, or what `signal` was aborted with
+   * @throws SnapferryError what the waiting request was stopped with
    */
-  async few(signal: AbortSignal): Promise<void> {
-    while (this.#count >= stragglersMax) {
-      await orAborted(() => new Promise<void>((resolve) => (this.#wake = resolve)), signal);
-    }
+  async few(abort: RequestAbort): Promise<void> {
+    while (this.areMany) await abort.orAborted(() => new Promise<void>((resolve) => (this.#wake = resolve)));
+  }
+
+  /** Whether no other request may be handled now. */
+  get areMany(): boolean {
+    return this.#count >= stragglersMax;
   }
 }

@@ -3,8 +3,8 @@ import { abortError, onAbort } from './aborting.ts';
 
 /** A place in the order of answers. */
 export interface Turn {
-  /** Resolves when every answer before this one has been read. */
-  readonly ready: Promise<void>;
+  /** Resolves when every answer before this one has been read; null when there is none before it. */
+  readonly ready: Promise<void> | null;
   /** Lets the next one read. Idempotent. */
   readonly release: () => void;
 }
@@ -45,10 +45,11 @@ export class TurnQueue {
   }
 
   /**
-   * Waits until the request may be written, and has it written. Those who wait are let in in the order they came.
+   * Has the request written: at once where that is possible, otherwise the result resolves when it has been. Those who wait
+   * are let in in the order they came.
    * @throws SnapferryError `CANCELLED`, or what killed the connection; nothing was written then
    */
-  async enter(request: TurnRequest): Promise<Turn> {
+  enter(request: TurnRequest): Turn | Promise<Turn> {
     if (this.#failure !== null) throw this.#failure;
     if (request.signal?.aborted === true) throw abortError(request.signal, request.doing);
     return this.#isFull(request) || this.#waiting.length > 0 ? this.#wait(request) : this.#take(request);
@@ -70,9 +71,9 @@ export class TurnQueue {
   }
 
   #take(request: TurnRequest): Turn {
+    const ready = this.#underWay === 0 ? null : this.#last;
     this.#underWay++;
     this.#isExclusive = request.exclusive;
-    const ready = this.#last;
     let isReleased = false;
     let resolveLast: () => void = () => undefined;
     this.#last = new Promise((resolve) => (resolveLast = resolve));
