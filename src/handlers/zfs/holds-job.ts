@@ -103,10 +103,14 @@ export class JobProtection {
       const isThere = cursors.some((cursor) => cursor.guid === guid);
       // What was remembered may have been removed by hand.
       if (isThere && !isFresh) return 'unsure';
-      if (!isThere && cursors.every((cursor) => cursor.createTXG < createTXG)) {
-        const mark = traces.bookmarks.find((bookmark) => bookmark.guid === guid);
-        const isRaw = mark?.isRaw ?? request.isRawNow(found);
+      const sent = traces.bookmarks.find((mark) => mark.kind === 'TENTATIVE' && mark.guid === guid);
+      const isNewest = cursors.every((cursor) => cursor.createTXG < createTXG);
+      if (isNewest || (isThere && sent !== undefined)) {
+        const isRaw = sent?.isRaw ?? request.isRawNow(found);
+        const former = cursors.filter((cursor) => cursor.guid === guid && cursor.isRaw !== isRaw);
         traces.bookmarks.push(await makeBookmark(this.#tool, found, { kind: 'CURSOR', isRaw, owner }, signal));
+        // Sent again in another form, into a new target.
+        await this.#destroy(traces, former);
         this.#logger?.debug({ dataset, to: formatVersion(found.version), owner }, 'replication cursor moved');
       }
       await this.#release(
@@ -148,10 +152,15 @@ export class JobProtection {
     signal?: AbortSignal,
   ): Promise<void> {
     const marks = traces.bookmarks.filter(({ guid }) => guid === end.version.guid);
-    if (marks.some((mark) => mark.kind === 'CURSOR' || mark.isRaw === isRaw)) return;
+    if (marks.some((mark) => mark.isRaw === isRaw)) return;
+    // A base that is a bookmark already needs no other.
+    if (end.version.type === 'bookmark') return;
     traces.bookmarks.push(await makeBookmark(this.#tool, end, { kind: 'TENTATIVE', isRaw, owner }, signal));
     // Begun in the other form before, and never arrived.
-    await this.#destroy(traces, marks);
+    await this.#destroy(
+      traces,
+      marks.filter(({ kind }) => kind === 'TENTATIVE'),
+    );
   }
 
   async #release(traces: Traces, tag: string, held: readonly HeldSnapshot[]): Promise<void> {
@@ -189,8 +198,8 @@ function assertFewOwners({ owners }: Traces, owner: string): void {
 /** A raw stream fits only onto a raw copy, and one in the clear only onto one in the clear. */
 function assertSameForm({ bookmarks }: Traces, from: VersionDetails, isRaw: boolean): void {
   const marks = bookmarks.filter(({ guid }) => guid === from.version.guid);
-  const known = marks.find(({ kind }) => kind === 'CURSOR') ?? marks[0];
-  if (known === undefined || known.isRaw === isRaw) return;
+  const [known] = marks;
+  if (known === undefined || marks.some((mark) => mark.isRaw === isRaw)) return;
   const name = versionName(from.dataset, from.version);
   throw new SnapferryError(
     'STREAM_FORMAT_MISMATCH',
