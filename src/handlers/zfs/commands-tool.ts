@@ -40,7 +40,14 @@ export interface ZfsTool {
    * Starts a stream. Whoever does awaits `finished` or calls `stop`.
    * @param request `stream`: on which side of the command the bytes are that must not stand still
    */
-  spawn(args: ZfsArguments, request: ZfsCommandRequest & { readonly stream: 'input' | 'output' }): RunningCommand;
+  spawn(
+    args: ZfsArguments,
+    request: ZfsCommandRequest & {
+      readonly stream: 'input' | 'output';
+      /** Told the stderr of a command that failed by itself, before `finished` rejects. */
+      readonly onFailure?: ((stderr: string) => void) | undefined;
+    },
+  ): RunningCommand;
 }
 
 const deadlineMsDefault = 10 * 60_000;
@@ -72,11 +79,17 @@ export function zfsTool(options: ZfsToolOptions = {}): ZfsTool {
           acceptsStatus: accepts && ((_, stderr) => accepts(stderr)),
         }),
       ),
-    spawn: (args, { stream, ...request }) =>
-      spawnCommand({
-        ...commandOf(args, request),
+    spawn: (args, { stream, onFailure, ...request }) => {
+      const command = commandOf(args, request);
+      return spawnCommand({
+        ...command,
+        failure: (status, stderr) => {
+          onFailure?.(stderr);
+          return command.failure(status, stderr);
+        },
         stall: { of: stream, msMax: options.stallMsMax ?? stallMsMaxDefault },
         stdin: stream === 'output' ? new Uint8Array(0) : undefined,
-      }),
+      });
+    },
   };
 }
