@@ -54,7 +54,7 @@ export class RequestAbort {
   orAborted<T>(start: () => Promise<T>): Promise<T> {
     if (this.#reason !== null) return Promise.reject(this.#reason);
     return new Promise<T>((resolve, reject) => {
-      const stop = (): void => reject(this.#reason as SnapferryError);
+      const stop = (): void => reject(this.#reason ?? new SnapferryError('CANCELLED', 'the request was stopped'));
       this.#listeners ??= new Set();
       this.#listeners.add(stop);
       const over = (): unknown => this.#listeners?.delete(stop);
