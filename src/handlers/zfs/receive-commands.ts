@@ -46,8 +46,6 @@ export const stateProperties = [
   'receive_resume_token',
   'inconsistent',
   'encryption',
-  'encryptionroot',
-  'keystatus',
   'canmount',
   'mounted',
   'referenced',
@@ -81,6 +79,11 @@ export function createPlaceholderArguments(
     ...(isUnencrypted ? ['-o', 'encryption=off'] : []),
     checkedDataset(dataset),
   ];
+}
+
+/** Never mounted by itself, only by hand; the children decide for themselves. */
+export function setNeverMountedArguments(dataset: string): ZfsArguments {
+  return ['set', 'canmount=noauto', checkedDataset(dataset)];
 }
 
 /** Takes back a property that is set on this dataset. */

@@ -1,5 +1,5 @@
 import { Uint8ArrayList } from 'uint8arraylist';
-import { SnapferryError } from '../../errors.ts';
+import { SnapferryError, toSnapferryError } from '../../errors.ts';
 import type { TransferBytes } from '../../sink.ts';
 import { isEndRecord, parseBeginRecord, recordBytes } from './receive-head.ts';
 import type { BeginRecord } from './receive-head.ts';
@@ -136,7 +136,7 @@ export class ReceiveStream {
           answered();
           // It has ended itself by throwing.
           this.#ended = true;
-          reject(error);
+          reject(error instanceof Error ? error : toSnapferryError(error));
         },
       );
     });

@@ -1,0 +1,216 @@
+import { formatVersion } from '../../dataset.ts';
+import type { FilesystemVersion } from '../../dataset.ts';
+import { SnapferryError, toSnapferryError } from '../../errors.ts';
+import type { Logger } from '../../rpc/interfaces.ts';
+import type { ReceiveRequest, ReceiveResult } from '../../sink.ts';
+import type { ZfsTool } from './commands-tool.ts';
+import { zfsStreamFormat } from './handler.ts';
+import { versionName } from './names.ts';
+import type { JobOwner } from './names-ours.ts';
+import { destroyPlaceholder, isEmptyPlaceholder, replacementFor, unmarkPlaceholder } from './placeholder.ts';
+import { explainRefusal, runReceive } from './receive.ts';
+import { receiveProperties } from './receive-properties.ts';
+import type { ReceivePropertyOptions } from './receive-properties.ts';
+import type { ReceiveStream, StreamHead } from './receive-stream.ts';
+import { abortReceive } from './sink-abort.ts';
+import { holdNewest } from './sink-holds.ts';
+import { readState } from './sink-state.ts';
+import type { DatasetState } from './sink-state.ts';
+import { listVersions } from './versions.ts';
+
+/** What receiving takes beside the transfer. */
+export interface ReceiveContext {
+  readonly tool: ZfsTool;
+  /** Checked name of the copy. */
+  readonly dataset: string;
+  /** Null: nothing is held. */
+  readonly owner: JobOwner | null;
+  readonly properties: ReceivePropertyOptions;
+  readonly logger: Logger | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** What is there before a receive. */
+interface Target {
+  /** Null: nothing. */
+  readonly state: DatasetState | null;
+  /** Oldest first. */
+  readonly versions: readonly FilesystemVersion[];
+}
+
+/**
+ * Receives one transfer into a dataset and looks whether it is there, whatever `zfs recv` says of it. Nothing is believed: not the
+ * stream, not an exit status, not that a dataset is a copy because it has the name of one.
+ * @throws SnapferryError `INVALID_REQUEST`, `VERSION_NOT_FOUND`, `STREAM_FORMAT_MISMATCH`, `PROTOCOL_VIOLATION`, `BUSY`,
+ *   `RESUME_TOKEN_INVALID`, `CANCELLED`, `TIMEOUT`, `INTERNAL` with the words of `zfs`, or whatever the bytes throw
+ */
+export async function receiveTransfer(
+  context: ReceiveContext,
+  request: ReceiveRequest,
+  stream: ReceiveStream,
+): Promise<ReceiveResult> {
+  const { tool, dataset, signal } = context;
+  const { from, to, format } = request;
+  if (format !== null && format !== zfsStreamFormat) {
+    throw new SnapferryError(
+      'STREAM_FORMAT_MISMATCH',
+      `${dataset} takes ZFS streams, and the sender sends ${JSON.stringify(format)}`,
+    );
+  }
+  const snapshot = versionName(dataset, { type: 'snapshot', name: to.name });
+  const head = await stream.head(context.properties.fromSender === true);
+  checkHead(head, request);
+  const target = await clearedTarget(context, request);
+  checkVersions(dataset, target.versions, request);
+  const { state } = target;
+  const isForced = await prepareReplacement(context, request, { head, target });
+  const properties = receiveProperties(context.properties, {
+    kind: head.kind,
+    carriesProperties: head.hasPackage && context.properties.fromSender === true,
+  });
+  const end = await runReceive(tool, { snapshot, properties, isForced, signal }, stream);
+  const versions = await versionsThere(tool, dataset);
+  const received = versions.find(({ type, guid }) => type === 'snapshot' && guid === to.guid);
+  if (received === undefined) {
+    if (!end.isSuccess) throw explainRefusal(end, { dataset, from, versions, head });
+    const text = `zfs recv was content, but ${snapshot} with the guid ${to.guid} is not there; it said: ${end.stderr.trim()}`;
+    throw new SnapferryError('INTERNAL', text);
+  }
+  context.logger?.info({ dataset, snapshot: received.name, bytes: stream.bytes }, 'snapshot received');
+  const said = end.isSuccess ? end.stderr.trim() : end.error.message;
+  const kept = new Set(properties.override.map(([name]) => name));
+  return {
+    notices: [
+      ...(said === '' ? [] : [`${snapshot} is complete, but zfs recv complained: ${said}`]),
+      ...(await settle(context, { received, kept, wasMarked: state?.isMarked === true, kind: head.kind })),
+    ],
+    missing: [],
+  };
+}
+
+function checkHead(head: StreamHead, { from, to, resumed }: ReceiveRequest): void {
+  const refuse = (what: string): never => {
+    throw new SnapferryError('PROTOCOL_VIOLATION', `the stream is refused: ${what}; nothing of it was received`, {
+      connectionDead: false,
+    });
+  };
+  if (head.toGuid !== to.guid) {
+    refuse(`it makes a snapshot with the guid ${head.toGuid}, and ${formatVersion(to)} has ${to.guid}`);
+  }
+  if (head.fromGuid !== (from?.guid ?? null)) {
+    refuse(`it starts from ${head.fromGuid ?? 'nothing'}, and should from ${from === null ? 'nothing' : from.guid}`);
+  }
+  if (head.isResuming !== resumed) {
+    refuse(
+      resumed ? 'it should go on with a transfer, and begins one' : 'it goes on with a transfer, and should begin one',
+    );
+  }
+  if (head.kind === 'other') refuse('it is neither of a filesystem nor of a volume');
+}
+
+/** Whatever an interrupted receive left that this one does not go on with is in its way. */
+async function clearedTarget(context: ReceiveContext, { resumed }: ReceiveRequest): Promise<Target> {
+  const { tool, dataset, signal } = context;
+  let state = await readState(tool, dataset, signal);
+  if (state !== null && state.resumeToken !== null && !resumed) {
+    await abortReceive(tool, dataset);
+    state = await readState(tool, dataset, signal);
+  }
+  if (resumed && (state === null || state.resumeToken === null)) {
+    throw new SnapferryError(
+      'RESUME_TOKEN_INVALID',
+      `the sender goes on with a transfer of which nothing is in ${dataset}; run again to begin anew`,
+    );
+  }
+  return { state, versions: state === null ? [] : await listVersions(tool, dataset, signal) };
+}
+
+function checkVersions(dataset: string, versions: readonly FilesystemVersion[], { from, to }: ReceiveRequest): void {
+  const snapshots = versions.filter(({ type }) => type === 'snapshot');
+  const same = snapshots.find(({ guid }) => guid === to.guid);
+  if (same !== undefined && (from === null || same.name !== to.name)) {
+    throw new SnapferryError('INVALID_REQUEST', `${dataset} has that snapshot already, as @${same.name}`);
+  }
+  if (same === undefined && snapshots.some(({ name }) => name === to.name)) {
+    throw new SnapferryError(
+      'INVALID_REQUEST',
+      `${dataset} has another snapshot named @${to.name}; rename one of the two ("zfs rename")`,
+    );
+  }
+  if (from !== null && !snapshots.some(({ guid }) => guid === from.guid)) {
+    throw new SnapferryError(
+      'VERSION_NOT_FOUND',
+      `${dataset} does not have the snapshot with the guid ${from.guid} that the transfer starts from`,
+    );
+  }
+}
+
+/** Makes way for a first receive. Says whether it has to be forced. */
+async function prepareReplacement(
+  { tool, dataset }: ReceiveContext,
+  { from, resumed }: ReceiveRequest,
+  { head, target: { state, versions } }: { readonly head: StreamHead; readonly target: Target },
+): Promise<boolean> {
+  if (from !== null || state === null) return false;
+  if (state.isInconsistent) {
+    if (resumed) return false;
+    throw new SnapferryError(
+      'BUSY',
+      `${dataset} is being received into by another program; run again once that has ended`,
+    );
+  }
+  const snapshots = versions.filter(({ type }) => type === 'snapshot').length;
+  if (!isEmptyPlaceholder(state, snapshots)) throw inTheWay(dataset, state, snapshots);
+  if (resumed) return true;
+  const replacement = await replacementFor(tool, { dataset, state, head });
+  if (replacement === 'destroy') await destroyPlaceholder(tool, dataset);
+  return replacement === 'force';
+}
+
+function inTheWay(dataset: string, state: DatasetState, snapshots: number): SnapferryError {
+  const why =
+    snapshots > 0
+      ? 'has snapshots that the source does not know'
+      : state.isMarked
+        ? `was made as a placeholder, but ${state.usedBy ?? 'is in use'}`
+        : 'exists and was not made by a receive';
+  return new SnapferryError(
+    'INVALID_REQUEST',
+    `${dataset} ${why}, so a first copy cannot be received there. Nothing was changed. Choose another place, or move it ` +
+      `("zfs rename ${dataset} NEW-NAME") or, if it is not needed, destroy it, and run again`,
+  );
+}
+
+async function versionsThere(tool: ZfsTool, dataset: string): Promise<FilesystemVersion[]> {
+  try {
+    return await listVersions(tool, dataset);
+  } catch (error) {
+    if (error instanceof SnapferryError && error.code === 'DATASET_NOT_FOUND') return [];
+    throw error;
+  }
+}
+
+/** What is left to do once the snapshot is there. Nothing of it can make that undone, so what fails is only told. */
+async function settle(
+  { tool, dataset, owner, logger }: ReceiveContext,
+  done: {
+    readonly received: FilesystemVersion;
+    readonly kept: ReadonlySet<string>;
+    readonly wasMarked: boolean;
+    readonly kind: StreamHead['kind'];
+  },
+): Promise<string[]> {
+  const notices: string[] = [];
+  const attempt = async (work: () => Promise<void>): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      const failure = toSnapferryError(error);
+      logger?.warn({ err: failure, dataset }, 'a received snapshot could not be settled');
+      notices.push(`${dataset}@${done.received.name} is complete, but ${failure.message}`);
+    }
+  };
+  if (done.wasMarked) await attempt(() => unmarkPlaceholder(tool, dataset, done));
+  if (owner !== null) await attempt(() => holdNewest(tool, dataset, { version: done.received, owner }));
+  return notices;
+}
