@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { exactDigitsMax, parseJSON, stringifyJSON, textOf, type JSONInput } from '../../src/chunker/json-message.ts';
+import { repetitions } from '../support/repetitions.ts';
 import { testSeed } from '../support/scripted-peer.ts';
 
-const property = { seed: testSeed, numRuns: 500 } as const;
+const property = { seed: testSeed, numRuns: repetitions(500, 100) } as const;
 
 describe('writing', () => {
   test.each<[JSONInput, string]>([
@@ -190,7 +191,7 @@ describe(`the exact parser and the built-in one (SNAPFERRY_SEED=${testSeed})`, (
         const text = tokens.join('');
         expect(exact(text)).toEqual(builtIn(text));
       }),
-      { ...property, numRuns: 5000 },
+      { ...property, numRuns: repetitions(5000, 500) },
     );
   });
 
