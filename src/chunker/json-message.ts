@@ -122,7 +122,8 @@ function tooManyValues(valuesMax: number): SnapferryError {
 function endOfString(text: string, index: number): number {
   for (let quote = text.indexOf('"', index); quote !== -1; quote = text.indexOf('"', quote + 1)) {
     let backslashes = 0;
-    while (text.charCodeAt(quote - 1 - backslashes) === 0x5c && quote - 1 - backslashes >= index) backslashes++;
+    // The quote the string begins with ends the search.
+    while (text.charCodeAt(quote - 1 - backslashes) === 0x5c) backslashes++;
     if (backslashes % 2 === 0) return quote;
   }
   return text.length;

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { exactDigitsMax, parseJSON, stringifyJSON, textOf, type JSONInput } from '../../src/chunker/json-message.ts';
+import { heldBytes } from '../support/held-memory.ts';
 import { repetitions } from '../support/repetitions.ts';
 import { testSeed } from '../support/scripted-peer.ts';
 
@@ -17,7 +18,9 @@ describe('writing', () => {
     ['\b\f\u0000\u001f', '"\\u0008\\u000c\\u0000\\u001f"'],
     ['\u2028\u2029', '"\\u2028\\u2029"'],
     ['\u007f\u0085\u00e9\uffff\ufffd😀', '"\u007f\u0085\u00e9\uffff\ufffd😀"'],
+    ['\n\u007f\u009f', '"\\n\u007f\u009f"'],
     ['\ud800x\udc00', '"\\ufffdx\\ufffd"'],
+    ['\udbff \udfff', '"\\ufffd \\ufffd"'],
     [2n ** 64n - 1n, '18446744073709551615'],
     [Number.MAX_SAFE_INTEGER, '9007199254740991'],
     [-5, '-5'],
@@ -26,7 +29,7 @@ describe('writing', () => {
   });
 
   test.each([1.5, Number.NaN, Infinity, 2 ** 53])('refuses %d', (value) => {
-    expect(() => stringifyJSON({ a: value })).toThrow(TypeError);
+    expect(() => stringifyJSON({ a: value })).toThrow(new TypeError(`not an exact integer: ${value}`));
   });
 });
 
@@ -42,6 +45,11 @@ describe('reading integers', () => {
     ['1.5', 1.5],
     ['1000000000000000.5', 1000000000000000.5],
     ['1e3', 1000],
+    ['1E3', 1000],
+    ['12.5E-1', 1.25],
+    ['123e+2', 12_300],
+    ['-0.25', -0.25],
+    ['123456789012345', 123456789012345],
     ['1e400', Infinity],
   ])('%s', (text, expected) => {
     expect(parseJSON(text, 9)).toBe(expected);
@@ -61,6 +69,7 @@ describe('reading', () => {
     ['{"a":1,"a":2}', { a: 2 }],
     ['{"a":9007199254740993,"a":2}', { a: 2 }],
     [' \t\r\n{ "a" : [ 1 , 2 ] } ', { a: [1, 2] }],
+    ['\t\r\n { \t\r\n"a"\t\r\n : \t\r\n9007199254740993\t\r\n } ', { a: 9007199254740993n }],
     ['{"roots":null} and {more', { roots: null }],
     ['[]]]]]', []],
     ['nullnull', null],
@@ -104,6 +113,67 @@ describe('reading', () => {
   ])('%j is malformed, and the error says where', (text) => {
     expect(() => parseJSON(text, 9)).toThrow(/^malformed JSON at offset \d+: /);
     expect(() => parseJSON(text, 9)).toThrow(expect.objectContaining({ code: 'PROTOCOL_VIOLATION' }) as Error);
+  });
+
+  test.each([
+    ['', 'offset 0: unexpected end'],
+    ['[1,', 'offset 3: unexpected end'],
+    ['[1,x]', 'offset 3: unexpected character'],
+    ['[1;2]', 'offset 2: expected "," or "]"'],
+    ['{"a":1;}', 'offset 6: expected "," or "}"'],
+    ['{"a";1}', 'offset 4: expected ":"'],
+    ['{1:2}', 'offset 1: expected a field name'],
+    ['{"a":1,2}', 'offset 7: expected a field name'],
+    ['["ab', 'offset 1: malformed string'],
+    ['["\\x"]', 'offset 1: malformed string'],
+    ['[nulL]', 'offset 1: unexpected text'],
+  ])('%j is malformed at the offset and in the way it says', (text, why) => {
+    expect(() => parseJSON(text, 9)).toThrow(`malformed JSON at ${why}`);
+  });
+
+  test('a string of a large text does not keep the text alive', async () => {
+    const textBytes = 2 ** 20;
+    const parse = (): unknown =>
+      parseJSON(`["kept for long, and not short",9007199254740993,"${'x'.repeat(textBytes)}"]`, 9);
+    const before = await heldBytes();
+    const kept = Array.from({ length: 8 }, () => (parse() as unknown[])[0]);
+    expect((await heldBytes()) - before).toBeLessThan(4 * textBytes);
+    expect(kept).toEqual(Array(8).fill('kept for long, and not short'));
+  });
+
+  test.each([
+    ['[1,2,3]', 4],
+    ['{"a":1,"b":2}', 3],
+    ['[[],[{}]]', 6],
+    ['[[[[1]]]]', 5],
+    ['[",,,,[[[[{{{{"]', 2],
+    ['[9007199254740993,{"a":[]}]', 5],
+  ])(
+    '%s may be where %i values may be (an empty list counts as one with an item), and not where one less may',
+    (text, values) => {
+      expect(() => parseJSON(text, 9, values)).not.toThrow();
+      const refused = expect(() => parseJSON(text, 9, values - 1));
+      refused.toThrow(expect.objectContaining({ code: 'LIMIT_EXCEEDED' }) as Error);
+      expect(() => parseJSON(text, 9, values - 1)).toThrow(
+        `JSON of more than the ${values - 1} values allowed in a message of its kind`,
+      );
+    },
+  );
+
+  test('a million values, refused, cost nothing', () => {
+    const refusal = expect.objectContaining({ code: 'LIMIT_EXCEEDED' }) as Error;
+    for (const item of ['{},', '[],', '1,'])
+      expect(() => parseJSON(`[${item.repeat(1_000_000)}`, 9, 1000)).toThrow(refusal);
+  });
+
+  test('nesting ends with its bracket, of either kind, and begins anew behind it', () => {
+    for (const text of ['[{},{},{}]', '[[],[],[]]', '{"a":{},"b":{},"c":[]}']) {
+      expect(() => parseJSON(text, 2)).not.toThrow();
+      expect(() => parseJSON(text, 1)).toThrow('JSON nested deeper than 1');
+    }
+    for (const text of ['[[],[[]]]', '[{},[{}]]', '[{},{"a":[]}]']) {
+      expect(() => parseJSON(text, 2)).toThrow('JSON nested deeper than 2');
+    }
   });
 
   test.each([1, 2, 32])('nesting of %i may be and one more may not', (depth) => {

@@ -41,6 +41,13 @@ async function streamOf(reader: ChunkReader): Promise<Buffer> {
   return Buffer.concat(parts);
 }
 
+const truncated = (what: string) => ({
+  code: 'STREAM_TRUNCATED',
+  message: expect.stringMatching(
+    new RegExp(`^the connection ended inside a ${what}|^stream ended \\d bytes early$`),
+  ) as string,
+});
+
 const random = seededRandom(testSeed);
 const splits: [string, Split][] = [
   ['whole', whole],
@@ -66,9 +73,9 @@ describe.each(splits)('a ChunkReader fed %s', (_, split) => {
     const bytes = Buffer.concat([chunkOf(cafe), chunkOf(cafe), end]);
     for (let cut = 0; cut < bytes.byteLength; cut++) {
       const stream = streamOf(readerOf(bytes.subarray(0, cut), split));
-      await expect(stream, `stream cut at ${cut}`).rejects.toMatchObject({ code: 'STREAM_TRUNCATED' });
+      await expect(stream, `stream cut at ${cut}`).rejects.toMatchObject(truncated('stream'));
       const message = readerOf(bytes.subarray(0, cut), split).message(100, 'message', { isDue: true });
-      await expect(message, `message cut at ${cut}`).rejects.toMatchObject({ code: 'STREAM_TRUNCATED' });
+      await expect(message, `message cut at ${cut}`).rejects.toMatchObject(truncated('message'));
     }
   });
 
@@ -113,6 +120,9 @@ describe.each(splits)('a ChunkReader fed %s', (_, split) => {
       const reader = readerOf(bytes, split, options);
       reader.controlChunks = true;
       const reading = reader.message(100, 'm');
+      if (code === 'LIMIT_EXCEEDED') {
+        await expect(reading).rejects.toThrow('control chunk of 21 bytes exceeds the 20 bytes allowed');
+      }
       if (code === null) expect(await reading).toBeNull();
       else await expect(reading).rejects.toMatchObject({ code });
     }
@@ -120,6 +130,32 @@ describe.each(splits)('a ChunkReader fed %s', (_, split) => {
 });
 
 describe('a ChunkReader', () => {
+  test.each([false, true])(
+    'gives one list per piece, however many chunks are in it (version 2: %s)',
+    async (isVersion2) => {
+      const many = Buffer.concat(Array.from({ length: 20 }, () => chunkOf(cafe)));
+      const half = chunkOf(cafe).subarray(0, 5);
+      const rest = chunkOf(cafe).subarray(5);
+      const source = async function* (): AsyncGenerator<Uint8Array> {
+        await Promise.resolve();
+        yield Buffer.concat([many, half]);
+        yield Buffer.concat([rest, many, end]);
+      };
+      const reader = new ChunkReader(new ByteReader(source()));
+      reader.controlChunks = isVersion2;
+      const lists: number[] = [];
+      for await (const list of reader.stream()) lists.push(list.byteLength);
+      expect(lists).toEqual([41, 41]);
+    },
+  );
+
+  test('reads empty messages one by one, though they stand together', async () => {
+    const reader = readerOf(Buffer.concat([end, end, end, framed(cafe)]));
+    for (let count = 0; count < 3; count++) expect(await reader.message(10, 'empty')).toHaveLength(0);
+    expect(await reader.message(10, 'm')).toHaveLength(2);
+    expect(await reader.message(10, 'm')).toBeNull();
+  });
+
   test('hands on payload without copying it', async () => {
     const buffer = new Uint8Array(Buffer.concat([chunkOf(Buffer.alloc(1000, 1)), chunkOf(Buffer.alloc(10, 2)), end]));
     const source = (async function* () {
@@ -199,7 +235,10 @@ describe('unchunk', () => {
       return count;
     };
     expect(await collect(framed(cafe))).toBe(2);
-    await expect(collect(Buffer.concat([framed(cafe), cafe]))).rejects.toMatchObject({ code: 'PROTOCOL_VIOLATION' });
+    await expect(collect(Buffer.concat([framed(cafe), cafe]))).rejects.toMatchObject({
+      code: 'PROTOCOL_VIOLATION',
+      message: 'bytes follow the end of the stream',
+    });
   });
 
   test('closes its source when its reader leaves', async () => {
@@ -232,6 +271,56 @@ describe('a ByteReader', () => {
     expect(Buffer.from(await reader.read(3)).toString()).toBe('fgh');
     await expect(reader.read(1)).rejects.toMatchObject({ code: 'STREAM_TRUNCATED' });
     expect(await reader.fill()).toBe(false);
+  });
+
+  test('says how many bytes the stream was short', async () => {
+    const reader = new ByteReader(lent(Buffer.from('abcdefgh')));
+    await expect(reader.read(11)).rejects.toThrow('stream ended 3 bytes early');
+  });
+
+  test('copies nothing that is here in one piece', async () => {
+    const piece = new Uint8Array(8);
+    const reader = new ByteReader(pieceOf(piece));
+    await reader.fill();
+    for (let count = 0; count < 2; count++) expect((await reader.read(4)).buffer).toBe(piece.buffer);
+  });
+
+  test('counts what was taken, whichever way', async () => {
+    const reader = new ByteReader(lent(Buffer.from('abcdefgh')));
+    expect(reader.takenBytes).toBe(0);
+    await reader.fill();
+    expect([reader.available, reader.takenBytes]).toEqual([8, 0]);
+    reader.take(1);
+    expect(reader.takenBytes).toBe(1);
+    reader.skip(2);
+    expect(reader.takenBytes).toBe(3);
+    await reader.gather(4);
+    reader.peek();
+    expect(reader.takenBytes).toBe(3);
+    await reader.read(4);
+    expect([reader.available, reader.takenBytes]).toEqual([1, 7]);
+  });
+
+  test('closed, reads nothing more, and tells its source', async () => {
+    let asked = 0;
+    let closed = 0;
+    const next = (): Promise<IteratorResult<Uint8Array>> => {
+      asked++;
+      return Promise.resolve({ done: false, value: cafe });
+    };
+    const ended: IteratorResult<Uint8Array> = { done: true, value: undefined };
+    const sources: AsyncIterator<Uint8Array>[] = [
+      { next, return: () => Promise.resolve({ ...ended, closed: ++closed }) },
+      { next },
+    ];
+    for (const source of sources) {
+      const reader = new ByteReader({ [Symbol.asyncIterator]: () => source });
+      await reader.fill();
+      await reader.close();
+      expect(reader.available).toBe(0);
+      expect(await reader.fill()).toBe(false);
+    }
+    expect([asked, closed]).toEqual([2, 1]);
   });
 
   test('copies what was lent as a Buffer, whose slice is none', async () => {
