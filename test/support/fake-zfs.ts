@@ -25,8 +25,8 @@ export class FakeZfs {
   readonly directory = mkdtempSync(join(tmpdir(), 'snapferry-fake-zfs-'));
   /** The executable. */
   readonly program = join(this.directory, 'zfs');
-  /** Asked before each call; an outcome takes the place of what would have happened. */
-  intercept: (args: readonly string[]) => Outcome | undefined = () => undefined;
+  /** Asked before each call; an outcome, or a stream, takes the place of what would have happened. */
+  intercept: (args: readonly string[]) => Outcome | { readonly stream: Buffer } | undefined = () => undefined;
   /** What happens to the next streams sent. */
   readonly sendFaults: SendFault[] = [];
   readonly #server: Server;
@@ -88,7 +88,8 @@ export class FakeZfs {
     this.calls.push(args);
     const given = this.intercept(args);
     const [command, ...rest] = args;
-    if (given !== undefined) answer(control, given);
+    if (given !== undefined && 'stream' in given) this.#send(control, id, given.stream);
+    else if (given !== undefined) answer(control, given);
     else if (command === 'recv' && rest[0] === '-A') answer(control, FakeReceive.abort(this.pool, rest));
     else if (command === 'recv') this.#receive(control, id, rest);
     else if (command === 'send') {
