@@ -1,54 +1,39 @@
-import { createServer, Socket, type AddressInfo } from 'node:net';
-import { once } from 'node:events';
-import type { OnConnection } from '../../src/transport/listener.ts';
-import { listenTCP } from '../../src/transport/tcp.ts';
-import { listenUnix } from '../../src/transport/unix.ts';
+import { Socket } from 'node:net';
 import { stdio } from '../../src/transport/stdio.ts';
-import { loopback, type EndOptions } from './end-options.ts';
+import type { Address, EndOptions } from './end-options.ts';
+import { loadPeer } from './peers/peer.ts';
+import { listenRaw } from './raw-carrier.ts';
 import { answerRaw } from './raw-talk.ts';
+import { listenRPC } from './rpc-carrier.ts';
 import { answerRPC } from './rpc-talk.ts';
 
 /** The program at the answering end: serves one connection as its only argument says, and exits. */
 async function main(options: EndOptions): Promise<void> {
-  if (options.carrier === 'stdio') {
-    if (options.talk === 'rpc') await answerRPC(stdio(), options);
-    else await answerRaw(process.stdin, new Socket({ fd: 1, readable: false, writable: true }), options);
-    return;
+  const { carrier, talk } = options;
+  if (carrier === 'stdio' || carrier === 'ssh') await answerStdio(options);
+  else if (talk === 'rpc') await listenRPC(options, tell);
+  else if (talk === 'onread' || talk === 'pipeline') await listenRaw(options, tell);
+  else if (talk === 'cat') throw new TypeError('cat is not ours to answer');
+  else {
+    const peer = await loadPeer(talk);
+    await peer.answer(options.socketPath, options.blockBytes, () => tell({ path: options.socketPath }));
   }
-  if (options.talk === 'rpc') await listenRPC(options);
-  else await listenRaw(options);
 }
 
-async function listenRPC(options: EndOptions): Promise<void> {
-  let serve: (served: Promise<void>) => void;
-  const served = new Promise<void>((resolve) => (serve = resolve));
-  const onConnection: OnConnection = (stream) => serve(answerRPC(stream, options));
-  if (options.carrier === 'tcp') {
-    const identities = { [loopback]: 'bench' };
-    const listener = await listenTCP({ host: loopback, port: 0 }, onConnection, { identities });
-    process.stdout.write(`${listener.port}\n`);
-    await served;
-    await listener.close();
+async function answerStdio(options: EndOptions): Promise<void> {
+  if (options.talk === 'rpc') {
+    await answerRPC(stdio(), options);
     return;
   }
-  const listener = await listenUnix(options.socketPath, onConnection);
-  process.stdout.write('ready\n');
-  await served;
-  await listener.close();
+  const output = new Socket({ fd: 1, readable: false, writable: true });
+  if (options.talk === 'jsonrpc') {
+    const { answerJSONRPC } = await import('./peers/jsonrpc.ts');
+    await answerJSONRPC(process.stdin, output);
+  } else await answerRaw(process.stdin, output, options);
 }
 
-async function listenRaw(options: EndOptions): Promise<void> {
-  const server = createServer();
-  if (options.carrier === 'tcp') server.listen(0, loopback);
-  else server.listen(options.socketPath);
-  await once(server, 'listening');
-  const connection = once(server, 'connection') as Promise<[Socket]>;
-  const address = server.address() as AddressInfo | string;
-  process.stdout.write(typeof address === 'string' ? 'ready\n' : `${address.port}\n`);
-  const [socket] = await connection;
-  if (options.carrier === 'tcp') socket.setNoDelay(true);
-  await answerRaw(socket, socket, options);
-  server.close();
+function tell(address: Address): void {
+  process.stdout.write(`${JSON.stringify(address)}\n`);
 }
 
 await main(JSON.parse(process.argv[2] ?? '') as EndOptions);

@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { connect, createServer, type Socket } from 'node:net';
-import type { Readable, Writable } from 'node:stream';
-import type { Address, EndOptions } from './end-options.ts';
-import type { RawCarrier } from './raw-talk.ts';
+import { connect, createServer, type AddressInfo, type OnReadOpts, type Server, type Socket } from 'node:net';
+import { Writable, type Readable } from 'node:stream';
+import { connect as connectTLS, createServer as createTLSServer } from 'node:tls';
+import { loopback, type Address, type EndOptions } from './end-options.ts';
+import { answerRaw, type RawCarrier } from './raw-talk.ts';
 
 /** The size of static read buffer beyond which nothing was gained. */
 const staticBufferBytes = 256 * 1024;
@@ -13,7 +14,7 @@ type Sink = Pick<RawCarrier, 'onBytes' | 'onEnd'>;
 /** Connects to the answering end's socket. `gone` resolves when the other end's process is. */
 export async function connectRaw(address: Address, options: EndOptions, gone: Promise<void>): Promise<RawCarrier> {
   const sink = newSink();
-  const socket = await connectReading(address, options.talk === 'onread', sink);
+  const socket = await connectReading(address, options, sink);
   return Object.assign(sink, { writable: socket, close: () => closeWritable(socket, gone) });
 }
 
@@ -24,7 +25,7 @@ export async function spawnRaw(argv: readonly string[], options: EndOptions): Pr
   if (options.talk !== 'onread') {
     const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
     const gone = exited(child);
-    readEvents(child.stdout, sink);
+    pipeInto(child.stdout, sink);
     return Object.assign(sink, { writable: child.stdin, close: () => closeWritable(child.stdin, gone) });
   }
   // Node offers no static buffer for a child's output, but a child can be given one end of a socket that has one.
@@ -32,7 +33,7 @@ export async function spawnRaw(argv: readonly string[], options: EndOptions): Pr
   server.listen(options.socketPath);
   await once(server, 'listening');
   const accepted = once(server, 'connection') as Promise<[Socket]>;
-  const output = await connectReading({ path: options.socketPath }, true, sink);
+  const output = await connectReading({ path: options.socketPath }, options, sink);
   const [childOutput] = await accepted;
   server.close();
   const child = spawn(program, args, { stdio: ['pipe', childOutput, 'inherit'] });
@@ -43,6 +44,23 @@ export async function spawnRaw(argv: readonly string[], options: EndOptions): Pr
     output.destroy();
   };
   return Object.assign(sink, { writable: child.stdin, close });
+}
+
+/** Listens as `options` say, tells where, and answers one connection to its end. */
+export async function listenRaw(options: EndOptions, onListening: (address: Address) => void): Promise<void> {
+  const { carrier, credentials } = options;
+  const server: Server =
+    carrier === 'tls' ? createTLSServer({ ...credentials, requestCert: true, minVersion: 'TLSv1.3' }) : createServer();
+  if (carrier === 'unix') server.listen(options.socketPath);
+  else server.listen(0, loopback);
+  await once(server, 'listening');
+  const connection = once(server, carrier === 'tls' ? 'secureConnection' : 'connection') as Promise<[Socket]>;
+  const bound = server.address() as AddressInfo | string;
+  onListening(typeof bound === 'string' ? { path: bound } : { host: loopback, port: bound.port });
+  const [socket] = await connection;
+  if (carrier !== 'unix') socket.setNoDelay(true);
+  await answerRaw(socket, socket, options);
+  server.close();
 }
 
 /** Resolves when a child has exited with success; rejects otherwise. */
@@ -63,21 +81,45 @@ function newSink(): Sink {
   return { onBytes: () => undefined, onEnd: () => undefined };
 }
 
-async function connectReading(address: Address, isStatic: boolean, sink: Sink): Promise<Socket> {
+async function connectReading(address: Address, options: EndOptions, sink: Sink): Promise<Socket> {
   const callback = (bytesRead: number, buffer: Uint8Array): boolean => {
     sink.onBytes(buffer.subarray(0, bytesRead) as Buffer);
     return true;
   };
-  const buffer = Buffer.allocUnsafe(staticBufferBytes);
-  const socket = connect(isStatic ? { ...address, onread: { buffer, callback } } : address);
-  await once(socket, 'connect');
-  if ('port' in address) socket.setNoDelay(true);
-  readEvents(socket, sink, isStatic);
+  const onread = { buffer: Buffer.allocUnsafe(staticBufferBytes), callback };
+  const socket = await opened(address, options, options.talk === 'onread' ? { onread } : {});
+  if (options.talk === 'onread') noticeEnd(socket, sink);
+  else pipeInto(socket, sink);
   return socket;
 }
 
-function readEvents(readable: Readable, sink: Sink, isStatic = false): void {
-  if (!isStatic) readable.on('data', (bytes: Buffer) => sink.onBytes(bytes));
+async function opened(address: Address, options: EndOptions, reading: { onread?: OnReadOpts }): Promise<Socket> {
+  if ('path' in address || options.carrier !== 'tls') {
+    const socket = connect({ ...address, ...reading });
+    await once(socket, 'connect');
+    if ('port' in address) socket.setNoDelay(true);
+    return socket;
+  }
+  const socket = connectTLS({ ...address, ...options.credentials, ...reading, minVersion: 'TLSv1.3' });
+  await once(socket, 'secureConnect');
+  socket.setNoDelay(true);
+  return socket;
+}
+
+/** What stream.pipeline does between two streams. */
+function pipeInto(readable: Readable, sink: Sink): void {
+  readable.pipe(
+    new Writable({
+      write(bytes: Buffer, _encoding, done) {
+        sink.onBytes(bytes);
+        done();
+      },
+    }),
+  );
+  noticeEnd(readable, sink);
+}
+
+function noticeEnd(readable: Readable, sink: Sink): void {
   readable.on('error', () => sink.onEnd());
   readable.on('close', () => sink.onEnd());
 }

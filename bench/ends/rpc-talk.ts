@@ -1,23 +1,32 @@
+import { createReadStream } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { spawnCommand } from '../../src/handlers/run-command.ts';
 import { ByteStreamRPC } from '../../src/rpc/byte-stream-rpc.ts';
 import type { RPCHandler, Transfer } from '../../src/rpc/interfaces.ts';
+import type { TransferBytes } from '../../src/sink.ts';
 import type { ByteStream } from '../../src/transport/byte-stream.ts';
+import { asyncBlocks } from './blocks.ts';
 import { usageNow, type EndOptions } from './end-options.ts';
-import { dataset, requireBytes, versions, type AskingTalk } from './talk.ts';
+import { dataset, requireBytes, requireVersions, versions, type AskingTalk } from './talk.ts';
+import { receivingTool, sendingTool } from './tools.ts';
+
+/** A throttled reader waits once it is so far ahead of its time, in milliseconds: timers are no finer than that. */
+const aheadMsMin = 4;
 
 /** Asks over ByteStreamRPC. `gone` resolves when the other end's process is. */
 export async function askRPC(stream: ByteStream, options: EndOptions, gone: Promise<void>): Promise<AskingTalk> {
   const client = await ByteStreamRPC.connect(stream, rpcOptions(options));
   if (client.protocolVersion !== options.version) throw new Error(`agreed on version ${client.protocolVersion}`);
   return {
-    async transfer(bytes) {
+    async transfer(bytes, bytesPerSecondMax) {
       const transfer = await client.initialTransfer({ filesystem: dataset, version: versionOf(bytes) });
-      let received = 0;
-      for await (const piece of transfer.bytes) received += piece.byteLength;
-      requireBytes(received, bytes);
+      if (options.tools === true) await feedTool(transfer.bytes, bytes);
+      else if (bytesPerSecondMax === undefined) await count(transfer.bytes, bytes);
+      else await count(throttled(transfer.bytes, bytesPerSecondMax), bytes);
     },
     async request() {
-      const answer = await client.filesystemVersions({ filesystem: dataset });
-      requireBytes(answer.length, versions.length);
+      requireVersions(await client.filesystemVersions({ filesystem: dataset }));
     },
     async usage() {
       const [[cpuMicros, residentKibMax] = []] = await client.filesystems({ roots: null });
@@ -39,12 +48,12 @@ function rpcOptions({ version, digest }: EndOptions) {
   return { maximumVersion: version, digests: digest ? (['xxh64'] as const) : [] };
 }
 
-function handler({ blockBytes }: EndOptions): RPCHandler {
-  const transfer = (bytes: number): Transfer => ({
+function handler(options: EndOptions): RPCHandler {
+  const transfer = (bytes: number, signal: AbortSignal): Transfer => ({
     format: 'bench',
     estimatedBytes: bytes,
     resumed: false,
-    bytes: sameBlock(bytes, blockBytes),
+    bytes: source(bytes, options, signal),
   });
   return {
     // The one call whose answer is text of our choice.
@@ -53,8 +62,8 @@ function handler({ blockBytes }: EndOptions): RPCHandler {
       return Promise.resolve([[String(cpuMicros), String(residentKibMax)]]);
     },
     filesystemVersions: () => Promise.resolve(versions),
-    initialTransfer: ({ version }) => Promise.resolve(transfer(Number(version.name))),
-    incrementalTransfer: ({ to }) => Promise.resolve(transfer(Number(to.name))),
+    initialTransfer: ({ version }, { signal }) => Promise.resolve(transfer(Number(version.name), signal)),
+    incrementalTransfer: ({ to }, { signal }) => Promise.resolve(transfer(Number(to.name), signal)),
   };
 }
 
@@ -62,15 +71,51 @@ function versionOf(bytes: number) {
   return { type: 'snapshot', name: String(bytes), guid: 1n, createTXG: 1n, creation: null };
 }
 
-/** One preallocated block again and again: a source that costs next to nothing. */
-function sameBlock(bytes: number, blockBytes: number): AsyncIterable<Uint8Array> {
-  const block = Buffer.alloc(blockBytes, 0x5a);
-  let left = bytes;
-  const next = (): Promise<IteratorResult<Uint8Array>> => {
-    if (left === 0) return Promise.resolve({ done: true, value: undefined });
-    const value = left < blockBytes ? block.subarray(0, left) : block;
-    left -= value.byteLength;
-    return Promise.resolve({ done: false, value });
-  };
-  return { [Symbol.asyncIterator]: () => ({ next }) };
+function source(
+  bytes: number,
+  { blockBytes, tools, filesFolder }: EndOptions,
+  signal: AbortSignal,
+): AsyncIterable<Uint8Array> {
+  if (filesFolder !== undefined) {
+    return createReadStream(join(filesFolder, String(bytes)), { highWaterMark: blockBytes, signal });
+  }
+  return tools === true ? fromTool(bytes, blockBytes, signal) : asyncBlocks(bytes, blockBytes);
+}
+
+async function* fromTool(bytes: number, blockBytes: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const tool = spawnCommand({ argv: sendingTool(bytes, blockBytes), signal });
+  yield* tool.stdout;
+  await tool.finished;
+}
+
+async function feedTool(bytes: TransferBytes, expected: number): Promise<void> {
+  const counter = { bytes: 0 };
+  const tool = spawnCommand({ argv: receivingTool, stdin: counted(bytes, counter) });
+  for await (const piece of tool.stdout) throw new Error(`the tool printed ${piece.byteLength} bytes`);
+  await tool.finished;
+  requireBytes(counter.bytes, expected);
+}
+
+async function* counted(bytes: TransferBytes, counter: { bytes: number }) {
+  for await (const piece of bytes) {
+    counter.bytes += piece.byteLength;
+    yield piece;
+  }
+}
+
+async function count(bytes: TransferBytes, expected: number): Promise<void> {
+  let received = 0;
+  for await (const piece of bytes) received += piece.byteLength;
+  requireBytes(received, expected);
+}
+
+async function* throttled(bytes: TransferBytes, bytesPerSecondMax: number) {
+  const begun = performance.now();
+  let received = 0;
+  for await (const piece of bytes) {
+    received += piece.byteLength;
+    yield piece;
+    const aheadMs = (received / bytesPerSecondMax) * 1000 - (performance.now() - begun);
+    if (aheadMs > aheadMsMin) await delay(aheadMs);
+  }
 }
