@@ -35,7 +35,7 @@ type MakeBackup = (tree: SampleTree, target: string, number: 1 | 2) => Promise<B
 /** A backup of a directory from one place on a disk to another, the first and one after a small change. */
 export const directory: Question = {
   name: 'directory',
-  contests: async (settings) => [await contest(settings)],
+  ask: async (settings) => ({ contests: [await contest(settings)] }),
 };
 
 async function contest(settings: Settings): Promise<Contest> {
@@ -54,8 +54,10 @@ async function contest(settings: Settings): Promise<Contest> {
   ];
   let turn = 0;
   return {
-    title: `directory of ${tree.smallFiles} files of 2 KiB and one of ${tree.bigFileBytes / 1024 / 1024} MiB, on one disk`,
+    subject: 'backup of a directory, from disk to the same disk',
+    extent: `${tree.smallFiles} files of 2 KiB and one of ${tree.bigFileBytes / 1024 / 1024} MiB`,
     figures,
+    costFigure: null,
     notes: [
       'second: after one of a hundred small files was given other contents; tar copies everything again',
       'each backup is followed by `sync -f`, which is part of its time; the source is in the page cache',

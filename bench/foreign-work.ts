@@ -1,33 +1,55 @@
 import { readFileSync } from 'node:fs';
-import { cpus } from 'node:os';
 
 /** Below this, the clock ticks of 10 ms in which processor time is counted say nothing. */
 const secondsMin = 0.2;
 const ticksPerSecond = 100;
 
-/** How busy others keep the machine from now on, see {@link foreignWork}. */
-export interface ForeignWork {
-  /** Processors used since then, on average, by anything but this process and the children it has waited for. */
-  processors(): number;
+/** Work of others while something was measured, in processors: 1 is one processor all the time. */
+export interface Noise {
+  /** Used by anything but this process and the children it has waited for. */
+  readonly foreignProcessors: number;
+  /** Wanted here, and given by the host to another machine. */
+  readonly stolenProcessors: number;
 }
 
-/** Watches what other programs do to the machine while something is measured. Counts nothing where there is no /proc. */
-export function foreignWork(): ForeignWork {
+/** Seconds of processor time since the machine was started. */
+interface MachineTimes {
+  readonly busySeconds: number;
+  readonly stolenSeconds: number;
+}
+
+/**
+ * Watches from now on what others do to the machine; the function returned tells what they have done so far. Tells of nothing
+ * where there is no /proc.
+ */
+export function watchNoise(): () => Noise {
   const begun = performance.now();
-  const foreignBefore = foreignSeconds();
-  return {
-    processors() {
-      const seconds = (performance.now() - begun) / 1000;
-      return seconds < secondsMin ? 0 : Math.max(0, (foreignSeconds() - foreignBefore) / seconds);
-    },
+  const before = timesNow();
+  return () => {
+    const seconds = (performance.now() - begun) / 1000;
+    const after = timesNow();
+    if (seconds < secondsMin || before === null || after === null) return { foreignProcessors: 0, stolenProcessors: 0 };
+    const share = (of: keyof MachineTimes): number => Math.max(0, (after[of] - before[of]) / seconds);
+    return { foreignProcessors: share('busySeconds'), stolenProcessors: share('stolenSeconds') };
   };
 }
 
-function foreignSeconds(): number {
+/** Busy with others' work, that is. */
+function timesNow(): MachineTimes | null {
   const own = ownSeconds();
-  if (own === null) return 0;
-  const busyMs = cpus().reduce((sum, { times }) => sum + times.user + times.nice + times.sys + times.irq, 0);
-  return busyMs / 1000 - own;
+  const times = own === null ? null : parseMachineTimes(readFileSync('/proc/stat', 'latin1'));
+  return own === null || times === null ? null : { ...times, busySeconds: times.busySeconds - own };
+}
+
+/** Reads the text of /proc/stat: its first line counts ticks of user, nice, system, idle, iowait, irq, softirq, steal. */
+export function parseMachineTimes(text: string): MachineTimes | null {
+  const ticks = /^cpu +([\d ]+)$/m.exec(text)?.[1]?.split(' ').map(Number);
+  if (ticks === undefined) return null;
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] = ticks;
+  return {
+    busySeconds: (user + nice + system + irq + softirq) / ticksPerSecond,
+    stolenSeconds: steal / ticksPerSecond,
+  };
 }
 
 /**

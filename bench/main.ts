@@ -5,27 +5,33 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { compilePrograms } from './compile-programs.ts';
 import { directory } from './directory.ts';
+import { otherLibraries } from './libraries.ts';
 import { describeMachine, machineFacts } from './machine-facts.ts';
+import { memory } from './memory.ts';
 import { summariseProfiles } from './profile-summary.ts';
-import type { Question, Settings } from './question.ts';
+import type { Contest, Question, Settings } from './question.ts';
 import { renderResult } from './render-result.ts';
+import { renderSummary } from './render-summary.ts';
 import { requests } from './requests.ts';
 import { runContest, type ContestResult } from './run-contest.ts';
+import { ssh } from './ssh.ts';
+import { toolToTool } from './tool-to-tool.ts';
 import { transfer } from './transfer.ts';
 
-const questions: readonly Question[] = [transfer, requests, directory];
+const questions: readonly Question[] = [transfer, otherLibraries, ssh, toolToTool, memory, requests, directory];
 
 const usage = `npm run bench -- [OPTION]…
 
-Measures beside each other, in turn, what snapferry does and what is comparable. Prints medians and ratios (lowest and highest
-in parentheses); never fails because something was slow. A real run wants an otherwise idle machine.
+Measures beside each other, in turn, what snapferry does and what is comparable, and prints a table of ratios: medians of
+those of each round. Never fails because something was slow. A real run wants an otherwise idle machine.
 
   --quick          everything small, one round: only shows that the benches run
   --only NAME      one question: ${questions.map(({ name }) => name).join(', ')}; may be repeated
   --rounds N       rounds counted, default 5
   --folder DIR     where sockets and trees are made, default the system's folder for temporary files
   --profile DIR    CPU profiles of both ends into DIR, and a summary of each; one round
-  --json           one JSON document instead of tables
+  --details        also what each contender did
+  --json           one JSON document with everything, instead of the table
   --help
 `;
 
@@ -36,6 +42,7 @@ interface Request {
   readonly rounds: number;
   readonly folder: string;
   readonly profileFolder: string | null;
+  readonly details: boolean;
   readonly json: boolean;
 }
 
@@ -48,6 +55,7 @@ function readArguments(argv: readonly string[]): Request | null {
       rounds: { type: 'string', default: '5' },
       folder: { type: 'string', default: tmpdir() },
       profile: { type: 'string' },
+      details: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -64,6 +72,7 @@ function readArguments(argv: readonly string[]): Request | null {
     rounds: isOnce ? 1 : Number(values.rounds),
     folder: values.folder,
     profileFolder: values.profile === undefined ? null : resolve(values.profile),
+    details: values.details,
     json: values.json,
   };
 }
@@ -79,30 +88,49 @@ async function run(request: Request): Promise<void> {
   try {
     await compilePrograms(programFolder);
     const { quick, profileFolder } = request;
-    const results = await ask(request, { quick, profileFolder, programFolder, workFolder });
-    if (profileFolder !== null && !request.json) process.stdout.write(summariseProfiles(profileFolder));
-    if (request.json) process.stdout.write(`${JSON.stringify({ machine, quick, results }, null, 2)}\n`);
+    const answers = await answer(request, { quick, profileFolder, programFolder, workFolder });
+    if (request.json) process.stdout.write(`${JSON.stringify({ machine, quick, results: answers }, null, 2)}\n`);
+    else {
+      process.stdout.write(renderSummary(answers));
+      if (profileFolder !== null) process.stdout.write(summariseProfiles(profileFolder));
+    }
   } finally {
     await rm(workFolder, { recursive: true, force: true });
     await rm(programFolder, { recursive: true, force: true });
   }
 }
 
-async function ask(request: Request, settings: Settings): Promise<(ContestResult & { question: string })[]> {
-  const results = [];
-  for (const question of request.chosen) {
-    for (const contest of await question.contests(settings)) {
-      const result = await runContest(contest, {
-        rounds: request.rounds,
-        judged: !request.quick,
-        spareRounds: request.rounds === 1 ? 0 : request.rounds,
-        onRun: (round, contender) => process.stderr.write(`${question.name}, round ${round + 1}: ${contender}\n`),
-      });
-      if (!request.json) process.stdout.write(`${renderResult(result)}\n`);
-      results.push({ question: question.name, ...result });
+/** The result of a contest, and which question it is part of. */
+type Answer = ContestResult & { readonly question: string };
+
+async function answer(request: Request, settings: Settings): Promise<Answer[]> {
+  const answers: Answer[] = [];
+  for (const { name, missing = null, ask } of request.chosen) {
+    if (missing !== null) {
+      process.stderr.write(`SKIPPED ${name}: ${missing}\n`);
+      continue;
+    }
+    const { contests, release } = await ask(settings);
+    try {
+      for (const contest of contests) answers.push({ question: name, ...(await hold(name, contest, request)) });
+    } finally {
+      await release?.();
     }
   }
-  return results;
+  return answers;
+}
+
+async function hold(question: string, contest: Contest, request: Request): Promise<ContestResult> {
+  const { rounds, quick } = request;
+  const result = await runContest(contest, {
+    rounds,
+    judged: !quick,
+    spareRounds: rounds === 1 ? 0 : rounds,
+    onRun: (round, contender) =>
+      process.stderr.write(`${question}, ${contest.subject}, round ${round + 1}: ${contender}\n`),
+  });
+  if (request.details && !request.json) process.stdout.write(`${renderResult(result)}\n`);
+  return result;
 }
 
 let request: Request | null;

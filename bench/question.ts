@@ -19,7 +19,8 @@ export interface Contender {
 /** A figure of one contender beside the same figure of another, in the same round. */
 export interface Comparison {
   readonly contender: string;
-  readonly against: string;
+  /** Null: the figure itself is held against what must be reached. */
+  readonly against: string | null;
   readonly figure: string;
   /** Ratio wanted: at least this where more is better, at most where less is. Null: shown without a judgement. */
   readonly mustReach: number | null;
@@ -27,13 +28,19 @@ export interface Comparison {
 
 /** Ways of doing the same work, run in turn. */
 export interface Contest {
-  readonly title: string;
+  /** What is done, in a few words: what the final table says. */
+  readonly subject: string;
+  /** How much of it, for the reader of the details. */
+  readonly extent: string;
   readonly figures: readonly Figure[];
+  /** Name of the figure that says what the work costs, shown beside every ratio of another; null if there is none. */
+  readonly costFigure: string | null;
   readonly contenders: readonly Contender[];
+  /** Those that name an absent contender are left out. */
   readonly comparisons: readonly Comparison[];
   /** What a reader must know to judge the figures. */
   readonly notes?: readonly string[];
-  /** False where the kernel works on behalf of the contenders, which looks like other programs at work. Default true. */
+  /** False where others work on behalf of the contenders (the kernel, sshd), which looks like noise. Default true. */
   readonly discardNoisyRounds?: boolean;
 }
 
@@ -49,9 +56,19 @@ export interface Settings {
   readonly profileFolder: string | null;
 }
 
+/** What a question asks of a machine that may not have all it takes. */
+export interface Asked {
+  readonly contests: readonly Contest[];
+  /** Stops and removes what the contests needed. */
+  readonly release?: () => Promise<void>;
+}
+
 /** One question asked of performance. */
 export interface Question {
   /** For `--only`. */
   readonly name: string;
-  readonly contests: (settings: Settings) => Promise<readonly Contest[]>;
+  /** What the machine lacks to answer it and how to get it, or null. */
+  readonly missing?: string | null;
+  /** Prepares the contests. */
+  readonly ask: (settings: Settings) => Promise<Asked>;
 }

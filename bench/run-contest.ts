@@ -1,33 +1,37 @@
-import { foreignWork } from './foreign-work.ts';
+import { loadavg } from 'node:os';
+import { watchNoise, type Noise } from './foreign-work.ts';
 import type { Comparison, Contest, Figure, Sample } from './question.ts';
-
-/** The middle of several runs, with their extremes. */
-export interface Spread {
-  readonly median: number;
-  readonly lowest: number;
-  readonly highest: number;
-}
+import { spread, type Spread } from './spread.ts';
 
 /** A {@link Comparison} made: ratios within each round, then their middle. */
 export interface ComparisonResult extends Comparison {
   readonly better: Figure['better'];
+  /** Of the figures; the figure itself where there is nothing to compare it with. */
   readonly ratio: Spread;
+  /** The same of the contest's cost figure; null where the comparison is about it, or one of the two has none. */
+  readonly costRatio: Spread | null;
   /** Null without a ratio to be reached, and where nothing is judged. */
   readonly reached: boolean | null;
 }
 
+/** What others did to the machine during a round, at worst. */
+export interface RoundNoise extends Noise {
+  /** Average number of running programs in the minute before its end, the contenders among them. */
+  readonly load: number;
+  readonly isNoisy: boolean;
+  /** Whether its figures are among those shown. */
+  readonly isCounted: boolean;
+}
+
 /** A contest held. */
 export interface ContestResult {
-  readonly title: string;
+  readonly subject: string;
+  readonly extent: string;
   readonly notes: readonly string[];
   readonly figures: readonly Figure[];
-  readonly rounds: number;
-  /** Rounds thrown away because other programs used the machine; all were noisy if `quiet` is false. */
-  readonly discardedRounds: number;
+  readonly rounds: readonly RoundNoise[];
   /** Whether every round counted had the machine to itself. */
   readonly quiet: boolean;
-  /** Processors used by other programs, at most, in a round counted. */
-  readonly foreignProcessorsMax: number;
   readonly contenders: readonly { readonly name: string; readonly figures: Readonly<Record<string, Spread>> }[];
   readonly comparisons: readonly ComparisonResult[];
 }
@@ -41,59 +45,73 @@ export interface ContestOptions {
   readonly spareRounds: number;
   /** Told before each run. */
   readonly onRun: (round: number, contender: string) => void;
+  /** Watches others from its call on, and tells what they did; for tests. */
+  readonly watch?: () => () => Noise;
 }
 
 /** One contender after the other, each once. */
-interface Round {
+interface Round extends Noise {
   readonly samples: ReadonlyMap<string, Sample>;
-  readonly foreignProcessors: number;
+  readonly load: number;
+  readonly isNoisy: boolean;
 }
 
-/** Beyond this, other programs are taken to have changed the outcome. A kernel's own work stays well below. */
-const foreignProcessorsAllowed = 0.25;
+/** Beyond this, others are taken to have changed the outcome. A kernel's own work stays well below. */
+const noiseProcessorsMax = 0.25;
 
 /**
- * Runs the contenders in turn, round after round, each round beginning with another one. Rounds in which other programs
- * used the machine are run again as long as there are spare ones; without enough quiet rounds all count, and the result
- * says so.
+ * Runs the contenders in turn, round after round, each round beginning with another one. Rounds in which others used the
+ * machine are run again as long as there are spare ones; without enough quiet rounds all count, and the result says so.
  */
 export async function runContest(contest: Contest, options: ContestOptions): Promise<ContestResult> {
   const rounds: Round[] = [];
-  const allowed = contest.discardNoisyRounds === false ? Infinity : foreignProcessorsAllowed;
-  const quietRounds = (): Round[] => rounds.filter((round) => round.foreignProcessors <= allowed);
-  while (quietRounds().length < options.rounds && rounds.length < options.rounds + options.spareRounds) {
+  const discards = contest.discardNoisyRounds !== false;
+  const good = (): Round[] => rounds.filter((round) => !discards || !round.isNoisy);
+  while (good().length < options.rounds && rounds.length < options.rounds + options.spareRounds) {
     rounds.push(await runRound(contest, rounds.length, options));
   }
-  const quiet = quietRounds().length >= options.rounds;
-  const counted = quiet ? quietRounds() : rounds;
+  const counted = good().length >= options.rounds ? good() : rounds;
+  const names = new Set(contest.contenders.map(({ name }) => name));
+  const comparisons = contest.comparisons.filter(
+    ({ contender, against }) => names.has(contender) && (against === null || names.has(against)),
+  );
   return {
-    title: contest.title,
+    subject: contest.subject,
+    extent: contest.extent,
     notes: contest.notes ?? [],
     figures: contest.figures,
-    rounds: counted.length,
-    discardedRounds: rounds.length - counted.length,
-    quiet,
-    foreignProcessorsMax: Math.max(...counted.map((round) => round.foreignProcessors)),
+    rounds: rounds.map((round) => noiseOf(round, counted.includes(round))),
+    quiet: counted.every((round) => !discards || !round.isNoisy),
     contenders: contest.contenders.map(({ name }) => ({ name, figures: figuresOf(contest, name, counted) })),
-    comparisons: contest.comparisons.map((comparison) => compare(comparison, contest, counted, options.judged)),
+    comparisons: comparisons.map((comparison) => compare(comparison, contest, counted, options.judged)),
   };
 }
 
-async function runRound(contest: Contest, round: number, options: ContestOptions): Promise<Round> {
+async function runRound(contest: Contest, number: number, options: ContestOptions): Promise<Round> {
   const samples = new Map<string, Sample>();
-  let foreignProcessors = 0;
-  const first = round % contest.contenders.length;
+  const noises: Noise[] = [];
+  const first = number % contest.contenders.length;
   for (const contender of [...contest.contenders.slice(first), ...contest.contenders.slice(0, first)]) {
-    options.onRun(round, contender.name);
-    const work = foreignWork();
+    options.onRun(number, contender.name);
+    const noise = (options.watch ?? watchNoise)();
     samples.set(contender.name, await contender.run());
-    foreignProcessors = Math.max(foreignProcessors, work.processors());
+    noises.push(noise());
   }
-  return { samples, foreignProcessors };
+  return {
+    samples,
+    foreignProcessors: Math.max(...noises.map(({ foreignProcessors }) => foreignProcessors)),
+    stolenProcessors: Math.max(...noises.map(({ stolenProcessors }) => stolenProcessors)),
+    load: loadavg()[0] ?? 0,
+    isNoisy: noises.some((noise) => noise.foreignProcessors + noise.stolenProcessors > noiseProcessorsMax),
+  };
+}
+
+function noiseOf({ foreignProcessors, stolenProcessors, load, isNoisy }: Round, isCounted: boolean): RoundNoise {
+  return { foreignProcessors, stolenProcessors, load, isNoisy, isCounted };
 }
 
 function figuresOf(contest: Contest, contender: string, rounds: readonly Round[]): Record<string, Spread> {
-  const measured = contest.figures.filter(({ name }) => rounds.every((round) => name in sampleOf(round, contender)));
+  const measured = contest.figures.filter(({ name }) => isMeasured(rounds, contender, name));
   return Object.fromEntries(
     measured.map(({ name }) => [name, spread(rounds.map((round) => figureOf(round, contender, name)))]),
   );
@@ -105,16 +123,36 @@ function compare(
   rounds: readonly Round[],
   judged: boolean,
 ): ComparisonResult {
-  const { contender, against, figure, mustReach } = comparison;
-  const ratio = spread(rounds.map((round) => figureOf(round, contender, figure) / figureOf(round, against, figure)));
+  const { figure, mustReach } = comparison;
+  const ratio = ratioOf(comparison, figure, rounds);
   const isMore = contest.figures.find(({ name }) => name === figure)?.better === 'more';
   const isReached = (wanted: number): boolean => (isMore ? ratio.median >= wanted : ratio.median <= wanted);
   return {
     ...comparison,
     better: isMore ? 'more' : 'less',
     ratio,
+    costRatio: costRatioOf(comparison, contest, rounds),
     reached: mustReach === null || !judged ? null : isReached(mustReach),
   };
+}
+
+function costRatioOf(comparison: Comparison, { costFigure }: Contest, rounds: readonly Round[]): Spread | null {
+  const { contender, against, figure } = comparison;
+  if (costFigure === null || costFigure === figure || against === null) return null;
+  const isKnown = [contender, against].every((name) => isMeasured(rounds, name, costFigure));
+  return isKnown ? ratioOf(comparison, costFigure, rounds) : null;
+}
+
+function ratioOf({ contender, against }: Comparison, figure: string, rounds: readonly Round[]): Spread {
+  return spread(
+    rounds.map(
+      (round) => figureOf(round, contender, figure) / (against === null ? 1 : figureOf(round, against, figure)),
+    ),
+  );
+}
+
+function isMeasured(rounds: readonly Round[], contender: string, figure: string): boolean {
+  return rounds.every((round) => figure in sampleOf(round, contender));
 }
 
 function figureOf(round: Round, contender: string, figure: string): number {
@@ -127,12 +165,4 @@ function sampleOf(round: Round, contender: string): Sample {
   const sample = round.samples.get(contender);
   if (sample === undefined) throw new Error(`${contender} is no contender here`);
   return sample;
-}
-
-function spread(values: readonly number[]): Spread {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  const upper = sorted[middle] ?? NaN;
-  const median = sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? NaN) + upper) / 2;
-  return { median, lowest: sorted[0] ?? NaN, highest: sorted.at(-1) ?? NaN };
 }

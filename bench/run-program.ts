@@ -2,6 +2,9 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { Settings } from './question.ts';
 
+/** No run takes nearly as long; one that hangs must not hold up the others for ever. */
+const runMsMax = 10 * 60_000;
+
 /**
  * Runs a compiled program of this bench with one JSON argument and resolves with the JSON value it prints. Its standard
  * error is ours.
@@ -14,7 +17,11 @@ export async function runProgram(
 ): Promise<unknown> {
   const path = join(settings.programFolder, 'bench', program);
   const argv = [...nodeArguments, path, JSON.stringify(argument)];
-  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, argv, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: runMsMax,
+    killSignal: 'SIGKILL',
+  });
   const output: Buffer[] = [];
   child.stdout.on('data', (piece: Buffer) => output.push(piece));
   await new Promise<void>((resolve, reject) => {
