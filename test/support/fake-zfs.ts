@@ -79,7 +79,11 @@ export class FakeZfs {
       const args = rest.toString('utf8').split('\0');
       if (args.length <= Number(count)) return;
       socket.off('data', onData);
-      this.#call(socket, id, args.slice(0, Number(count)));
+      try {
+        this.#call(socket, id, args.slice(0, Number(count)));
+      } catch (error) {
+        answer(socket, { status: 96, stderr: `the fake zfs failed: ${String(error)}\n` });
+      }
     };
     socket.on('data', onData);
   }
