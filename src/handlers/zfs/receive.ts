@@ -27,52 +27,70 @@ export type ReceiveEnd =
 /** What may follow the stream `zfs recv` has taken: the end of its package. */
 const surplusBytesMax = 1024 * 1024;
 
+/** How long a receive that gets no more may take to put away what it has, before it is killed. */
+const endGraceMs = 10_000;
+
 /**
- * Feeds a stream to `zfs recv`. If the stream fails, so does this, with the stream's error, and the receive is stopped before it
- * can take what it has for whole; what it has stays, to be resumed.
+ * Feeds a stream to `zfs recv`. If the stream fails, so does this, with the stream's error, and the receive cannot take what it
+ * has for whole; what it has stays, to be resumed.
  * @throws SnapferryError whatever the stream throws, `CANCELLED`, `TIMEOUT`
  */
 export async function runReceive(tool: ZfsTool, command: ReceiveCommand, stream: ReceiveStream): Promise<ReceiveEnd> {
   const { snapshot, properties, isForced, signal } = command;
   let failedStderr: string | undefined;
-  const ownFailure = (error: unknown): ReceiveEnd | null =>
-    failedStderr !== undefined && error instanceof SnapferryError
-      ? { isSuccess: false, cause: zfsCause(failedStderr), error }
-      : null;
   const running = tool.spawn(receiveArguments(snapshot, properties, { isForced }), {
     stream: 'input',
     doing: `receiving ${snapshot}`,
     fallback: 'INTERNAL',
-    signal,
     onFailure: (stderr) => (failedStderr = stderr),
   });
   // Nothing is printed there; unread, it would hold the command up.
   const draining = drain(running);
   // A command that has failed must not wait for a source that has nothing to send.
   running.finished.catch((error: unknown) => stream.interrupt(toSnapferryError(error)));
-  try {
-    await feed(running, stream);
-  } catch (error) {
-    await running.stop();
-    await draining;
-    const own = await running.finished.then(
-      () => null,
-      (reason: unknown) => reason,
-    );
-    // The command ended by itself, and what is thrown here is only that.
-    const end = own === error ? ownFailure(error) : null;
-    if (end === null) throw error;
-    return end;
-  }
+  const ending = new PatientStop(running, signal);
+  const streamFailure = await feed(running, stream).then(
+    () => null,
+    (error: unknown) => ({ error }),
+  );
+  // Killed, it would lose what is still on its way to the disk.
+  if (streamFailure !== null) ending.begin();
   await running.endInput();
   await draining;
   try {
     const { stderr } = await running.finished;
-    return { isSuccess: true, stderr };
+    if (streamFailure === null) return { isSuccess: true, stderr };
   } catch (error) {
-    const end = ownFailure(error);
-    if (end === null) throw error;
-    return end;
+    const isOwn = streamFailure === null || streamFailure.error === error;
+    if (isOwn && failedStderr !== undefined && error instanceof SnapferryError) {
+      return { isSuccess: false, cause: zfsCause(failedStderr), error };
+    }
+    if (isOwn) throw error;
+  } finally {
+    ending.clear();
+  }
+  throw streamFailure.error;
+}
+
+/** Stops a command that has got {@link endGraceMs} to end by itself, once that is wanted. */
+class PatientStop {
+  readonly #running: RunningCommand;
+  readonly #signal: AbortSignal | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  readonly begin = (): void => {
+    this.#timer ??= setTimeout(() => void this.#running.stop(), endGraceMs);
+  };
+
+  constructor(running: RunningCommand, signal: AbortSignal | undefined) {
+    this.#running = running;
+    this.#signal = signal;
+    if (signal?.aborted === true) this.begin();
+    signal?.addEventListener('abort', this.begin, { once: true });
+  }
+
+  clear(): void {
+    clearTimeout(this.#timer);
+    this.#signal?.removeEventListener('abort', this.begin);
   }
 }
 
