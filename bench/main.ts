@@ -17,8 +17,9 @@ import { runContest, type ContestResult } from './run-contest.ts';
 import { ssh } from './ssh.ts';
 import { toolToTool } from './tool-to-tool.ts';
 import { transfer } from './transfer.ts';
+import { zfsList } from './zfs-list.ts';
 
-const questions: readonly Question[] = [transfer, otherLibraries, ssh, toolToTool, memory, requests, directory];
+const questions: readonly Question[] = [transfer, otherLibraries, ssh, toolToTool, memory, requests, directory, zfsList];
 
 const usage = `npm run bench -- [OPTION]…
 
