@@ -1,29 +1,22 @@
 import type { IdentityRights } from '../config/stdinserver-configuration.ts';
-import { formatDatasetPath } from '../dataset.ts';
+import { parseDatasetPath, sameDataset } from '../dataset.ts';
 import type { DatasetPath } from '../dataset.ts';
 import { SnapferryError } from '../errors.ts';
-import type { ResumeTokenClaims } from '../handlers/admit-token.ts';
-import { confinePath } from '../handlers/confine-path.ts';
-import { directoryHandler } from '../handlers/directory/handler.ts';
-import { decodeResumeToken } from '../handlers/directory/resume-token.ts';
+import { confinedSink, isWithin } from '../handlers/confine-dataset.ts';
 import { restricted } from '../handlers/restricted.ts';
+import type { AccessPolicy } from '../handlers/restricted.ts';
 import type { RPCHandler } from '../rpc/interfaces.ts';
-import { localDataset } from './local-dataset.ts';
-import type { LocalDataset } from './local-dataset.ts';
+import { defaultSend } from './choices.ts';
+import type { ReceiveChoices } from './choices.ts';
+import { grantFor, placeToStore, readableRoots } from './grant.ts';
+import type { Grant } from './grant.ts';
+import { openSite } from './open-site.ts';
 import { sourceHandler } from './peer.ts';
-import { receivingHandler } from './push.ts';
+import { nothingToRead, receivingHandler } from './push.ts';
 import { parseRemoteCommand } from './remote-command.ts';
 import type { RemoteCommand, ServeCommand } from './remote-command.ts';
 import type { Run } from './run.ts';
 import { splitWords } from './split-words.ts';
-
-/** What an identity may do with one location. */
-export interface Grant {
-  /** Where the location really leads; only this may be used from now on. */
-  readonly dataset: LocalDataset;
-  readonly mayRead: boolean;
-  readonly mayStore: boolean;
-}
 
 /**
  * Reads what a client asked for (`SSH_ORIGINAL_COMMAND`). It is never given to a shell.
@@ -33,56 +26,105 @@ export function readOriginalCommand(line: string): RemoteCommand {
   return parseRemoteCommand(splitWords(line, 'the command'));
 }
 
-/**
- * What the rights say about a location. Symlinks cannot lead out of the directories they name, nor can `..`.
- * @throws SnapferryError `ACCESS_DENIED` when they allow nothing there
- */
-export async function grantFor(identity: string, rights: IdentityRights, path: string): Promise<Grant> {
-  const readable = await confinePath(path, rights.sources);
-  const storable = rights.sink === null ? null : await confinePath(path, [rights.sink]);
-  const directory = readable ?? storable;
-  if (directory === null) {
-    throw new SnapferryError('ACCESS_DENIED', `${identity} may neither read nor store ${JSON.stringify(path)}`);
-  }
-  const dataset = await localDataset(directory);
-  return { dataset, mayRead: readable !== null, mayStore: storable !== null };
-}
-
 /** The handler for a `serve` command within the rights of an identity. */
 export async function confinedHandler(
   run: Pick<Run, 'logger'>,
   identity: string,
   rights: IdentityRights,
-  { path, snapshot, choices }: ServeCommand,
+  command: ServeCommand,
 ): Promise<RPCHandler> {
-  const { dataset, mayRead, mayStore } = await grantFor(identity, rights, path);
-  if (snapshot === 'take' && !(mayRead && rights.snapshot)) {
-    throw new SnapferryError('ACCESS_DENIED', `${identity} may not take snapshots of ${path}; pull with --no-snapshot`);
+  const { place, recursive, snapshot, choices, send } = command;
+  checkChoices(identity, rights, command);
+  const grant = await grantFor(run, { identity, rights, place, recursive });
+  const { site, mayRead, mayStore } = grant;
+  const isReadable = recursive || mayRead(site.dataset);
+  if (snapshot === 'take' && !(isReadable && rights.snapshot)) {
+    const text = `${identity} may not take snapshots of ${place.path}; pull with --no-snapshot`;
+    throw new SnapferryError('ACCESS_DENIED', text);
   }
-  const base = sourceHandler(dataset, run, { mode: mayRead ? snapshot : 'none', choices });
-  const isIt = (filesystem: DatasetPath) => formatDatasetPath(filesystem) === formatDatasetPath(dataset.path);
-  return restricted(receivingHandler(dataset, run, { base }), {
-    // Whoever stores there knows the versions anyway, and a plan of a push needs them.
-    mayList: isIt,
-    mayRead: (filesystem) => mayRead && isIt(filesystem),
-    mayPush: mayStore,
-    readResumeToken,
+  const mode = isReadable ? snapshot : 'none';
+  // Whoever stores there knows the versions anyway, and a plan of a push needs them; a snapshot is another matter.
+  const mayList = (filesystem: DatasetPath): boolean => mayRead(filesystem) || mayStore(filesystem);
+  const base = sourceHandler(site, { recursive, mode, choices, send }, undefined, mode === 'none' ? mayList : mayRead);
+  const isMeant = (filesystem: DatasetPath): boolean =>
+    recursive ? isWithin(site.dataset, filesystem) : sameDataset(site.dataset, filesystem);
+  const handler = receivingHandler(site, base, {
+    receive: { ...configuredReceive(rights), fromSnapshots: command.receive.fromSnapshots },
+    takesProperties: rights.receive.takeProperties,
+    sourceRoot: command.sourceRoot === null ? null : parseDatasetPath(command.sourceRoot),
+    confine: (sink) => confinedSink(sink, site.dataset),
+  });
+  return restricted(handler, {
+    ...checksOf(grant),
+    mayList: (filesystem) => isMeant(filesystem) && mayList(filesystem),
+    mayRead: (filesystem) => isMeant(filesystem) && mayRead(filesystem),
+    mayPush: mayStore(site.dataset),
   });
 }
 
-/** The handler for a client that asked for nothing in particular: all the sources of the identity, to be read. */
-export async function allSourcesHandler(run: Pick<Run, 'logger'>, rights: IdentityRights): Promise<RPCHandler> {
-  const datasets = await Promise.all(rights.sources.map((source) => localDataset(source)));
-  return restricted(directoryHandler({ datasets, logger: run.logger }), {
-    mayList: () => true,
-    mayRead: () => true,
-    mayPush: false,
-    readResumeToken,
+/**
+ * The handler for a client that asked for nothing in particular: all the sources of the identity, to be read; and what it pushes
+ * goes below its place in the sink, under its own name, unless that is a directory.
+ * @throws SnapferryError `INVALID_REQUEST` for sources of several backends, whose names could be mixed up
+ */
+export async function allSourcesHandler(
+  run: Pick<Run, 'logger'>,
+  identity: string,
+  rights: IdentityRights,
+): Promise<RPCHandler> {
+  const backends = new Set(rights.sources.map(({ backend }) => backend));
+  const place = placeToStore(identity, rights.sink);
+  if (place !== null) backends.add(place.backend);
+  const [backend, ...others] = backends;
+  if (others.length > 0) {
+    const text = `${identity} has rights for ${[...backends].join(' and ')}, so a location must be named`;
+    throw new SnapferryError('INVALID_REQUEST', text);
+  }
+  if (backend === undefined) throw new SnapferryError('ACCESS_DENIED', `${identity} must name where it wants to store`);
+  const access = { logger: run.logger, sudo: rights.sudo };
+  const readable = await readableRoots(backend, rights.sources);
+  const site = await openSite(place ?? readable.anyPlace, access);
+  const source = readable.roots.length === 0 ? nothingToRead : await site.sourceOf(readable, defaultSend);
+  const handler =
+    place === null
+      ? source
+      : receivingHandler(site, source, {
+          receive: configuredReceive(rights),
+          takesProperties: rights.receive.takeProperties,
+          sourceRoot: [],
+          confine: (sink) => confinedSink(sink, site.dataset),
+        });
+  return restricted(handler, {
+    ...checksOf({ site }),
+    mayList: readable.matches,
+    mayRead: readable.matches,
+    mayPush: place !== null,
   });
 }
 
-/** A token of the directory backend names versions only: its sender never leaves the requested directory. */
-function readResumeToken(token: string): ResumeTokenClaims {
-  const { from, to } = decodeResumeToken(token);
-  return { filesystem: null, fromGuid: from, toGuid: to };
+function checksOf({ site }: Pick<Grant, 'site'>): Pick<AccessPolicy, 'checkDataset' | 'readResumeToken'> {
+  return { checkDataset: site.checkDataset, readResumeToken: site.readResumeToken };
+}
+
+/** What is for this machine's configuration to say, and for no client. */
+function checkChoices(identity: string, rights: IdentityRights, { receive, sudo }: ServeCommand): void {
+  const refuse = (what: string, key: string): never => {
+    const text = `${identity} may not choose ${what}: it is for "${key}" in the configuration here to say`;
+    throw new SnapferryError('ACCESS_DENIED', text);
+  };
+  if (sudo && !rights.sudo) refuse('to use sudo', 'sudo');
+  const { options, exclude, placeholderEncryption } = receive;
+  if (options.length > 0 || exclude.length > 0 || placeholderEncryption !== null) {
+    refuse('how what it pushes is stored', 'receive');
+  }
+}
+
+function configuredReceive({ receive }: IdentityRights): ReceiveChoices {
+  const { options, exclude, placeholderEncryption } = receive;
+  return {
+    options: Object.entries(options).map(([name, value]) => `${name}=${value}`),
+    exclude,
+    placeholderEncryption,
+    fromSnapshots: null,
+  };
 }

@@ -30,18 +30,21 @@ export function formatCount(count: number, one: string, many = `${one}s`): strin
   return `${count} ${count === 1 ? one : many}`;
 }
 
-/** What a new snapshot holds that the one before it did not. */
+/** What a new snapshot holds that the one before it did not. Null is unknown: only directories count files. */
 export interface ChangeCounts {
-  readonly added: number;
-  readonly changed: number;
-  readonly removed: number;
-  /** Of the added and changed files. */
-  readonly bytes: number;
+  readonly added: number | null;
+  readonly changed: number | null;
+  readonly removed: number | null;
+  /** Of the added and changed files, or of all that was written. */
+  readonly bytes: number | null;
 }
 
-/** `3 added, 1 changed, 2 removed, 12.0 KiB`. */
+/** `3 added, 1 changed, 2 removed, 12.0 KiB`, or as much of it as is known. */
 export function formatChanges({ added, changed, removed, bytes }: ChangeCounts): string {
-  return `${added} added, ${changed} changed, ${removed} removed, ${formatBytes(bytes)}`;
+  const counts = added === null ? [] : [`${added} added`, `${changed ?? 0} changed`, `${removed ?? 0} removed`];
+  const size = bytes === null ? [] : [formatBytes(bytes)];
+  const known = [...counts, ...size];
+  return known.length === 0 ? 'changes unknown' : known.join(', ');
 }
 
 /** RFC 3339 as a table shows it: without fractions and the `T`; `unknown` for null. */

@@ -1,25 +1,57 @@
 import { SnapferryError } from '../errors.ts';
-import type { SnapshotHeader } from '../handlers/directory/manifest.ts';
-import { takeSnapshot } from '../handlers/directory/snapshot.ts';
+import { formatDatasetPath, sameDataset } from '../dataset.ts';
+import type { DatasetPath, FilesystemVersion } from '../dataset.ts';
 import { openStore } from '../handlers/directory/store.ts';
+import type { SnapshotHeader } from '../handlers/directory/manifest.ts';
 import { verifySnapshot } from '../handlers/directory/verify.ts';
-import type { FilesystemVersion } from '../dataset.ts';
+import { LocalRPC } from '../rpc/local-rpc.ts';
+import { defaultSend } from './choices.ts';
 import { versionInDocument } from './documents.ts';
-import type { ListDocument, SnapshotDocument, VerifyDocument } from './documents.ts';
-import { localDataset } from './local-dataset.ts';
-import { showProgress } from './show-progress.ts';
-import type { SnapshotCommand } from './remote-command.ts';
+import type { ListDocument, SnapshotDocument, TracesDocument, VerifyDocument } from './documents.ts';
+import { selectionBelow } from './open-site.ts';
+import type { ReleaseCommand, SnapshotCommand } from './remote-command.ts';
 import type { Run } from './run.ts';
-import { snapshotOptions } from './snapshotting.ts';
+import { showProgress } from './show-progress.ts';
+import type { Site, TakenSnapshot, Trace } from './site.ts';
+import { UsageError } from './usage-error.ts';
 
-/** Lists the versions of a local directory. */
-export async function listLocal(path: string): Promise<ListDocument> {
-  const { directory } = await localDataset(path);
+/** Which datasets of a site somebody may look at. */
+export interface Scope {
+  readonly recursive: boolean;
+  /** Default: all. */
+  readonly may?: (filesystem: DatasetPath) => boolean;
+}
+
+/** Lists the versions of a site on this machine. */
+export async function listSite(run: Run, site: Site, { recursive, may = () => true }: Scope): Promise<ListDocument> {
+  const base = { command: 'list', location: site.formatName(site.dataset) } as const;
+  if (site.backend === 'directory') {
+    const { kind, versions } = await listDirectory(base.location);
+    return { ...base, kind, versions, datasets: null };
+  }
+  const handler = site.source({ recursive, select: may, send: defaultSend });
+  await using client = LocalRPC.connect(handler, { logger: run.logger });
+  const options = { signal: run.signal };
+  const filesystems = recursive ? await client.filesystems({ roots: null }, options) : [site.dataset];
+  const datasets = await Promise.all(
+    filesystems.map(async (filesystem) => {
+      const versions = await client.filesystemVersions({ filesystem }, options);
+      return { filesystem, versions: versions.map(listedWithoutSize) };
+    }),
+  );
+  const own = datasets.find(({ filesystem }) => sameDataset(filesystem, site.dataset));
+  const all = datasets.map(({ filesystem, versions }) => ({ dataset: formatDatasetPath(filesystem), versions }));
+  return { ...base, kind: null, versions: own?.versions ?? [], datasets: recursive ? all : null };
+}
+
+function listedWithoutSize(version: FilesystemVersion) {
+  return { ...versionInDocument(version), entries: null, bytes: null, missing: null };
+}
+
+async function listDirectory(directory: string): Promise<Pick<ListDocument, 'kind' | 'versions'>> {
   const store = await openStore(directory);
   const versions = await store.versions();
   return {
-    command: 'list',
-    location: path,
     kind: store.kind,
     versions: await Promise.all(
       versions.map(async (version) => {
@@ -45,56 +77,111 @@ async function headerOrNull(read: () => Promise<SnapshotHeader>): Promise<Snapsh
   }
 }
 
-/** Takes a snapshot of a local directory if anything has changed. */
-export async function snapshotLocal(
+/** Takes snapshots of a site on this machine, of what has changed. */
+export async function snapshotSite(
   { terminal, logger, signal }: Run,
-  { path, choices, dryRun, force }: Pick<SnapshotCommand, 'path' | 'choices' | 'dryRun' | 'force'>,
+  site: Site,
+  { choices, dryRun, force }: Pick<SnapshotCommand, 'choices' | 'dryRun' | 'force'>,
+  { recursive, may = () => true }: Scope,
 ): Promise<SnapshotDocument> {
-  const { directory } = await localDataset(path);
-  const result = await takeSnapshot(directory, {
-    ...snapshotOptions(choices),
-    dryRun,
-    force,
-    signal,
-    logger,
-    onProgress: (progress) => showProgress(terminal, progress),
-  });
+  const isMeant = selectionBelow(site.backend, site.dataset, choices.exclude);
+  const select = (filesystem: DatasetPath): boolean => isMeant(filesystem) && may(filesystem);
+  const progress = (news: Parameters<typeof showProgress>[1]): void => showProgress(terminal, news);
+  const all = await site.takeSnapshots({ choices, recursive, dryRun, force, select }, { signal, logger, progress });
+  if (all.length === 0) {
+    const why = 'it is a copy made by snapferry, which only receives, or has nothing to be kept';
+    throw new UsageError(`no snapshot is taken of ${site.formatName(site.dataset)}: ${why}`);
+  }
+  const own = all.find(({ dataset }) => sameDataset(dataset, site.dataset));
   return {
     command: 'snapshot',
-    location: path,
+    location: site.formatName(site.dataset),
     dryRun,
-    taken: result.isTaken,
-    snapshot: result.version && versionInDocument(result.version),
-    ...result.delta,
-    notices: [...result.notices],
-    missing: [...result.missing],
+    ...(own === undefined ? nothingTaken : inDocument(own)),
+    datasets: recursive
+      ? all.map((taken) => ({ dataset: formatDatasetPath(taken.dataset), ...inDocument(taken) }))
+      : null,
   };
 }
 
-/** A snapshot of a local directory; null means the newest. */
-export interface LocalSnapshot {
-  readonly path: string;
-  readonly snapshot: string | null;
+const nothingTaken = {
+  taken: false,
+  snapshot: null,
+  added: null,
+  changed: null,
+  removed: null,
+  bytes: null,
+  notices: [],
+  missing: [],
+};
+
+function inDocument({ isTaken, version, changes, notices, missing }: TakenSnapshot) {
+  return {
+    taken: isTaken,
+    snapshot: version && versionInDocument(version),
+    ...changes,
+    notices: [...notices],
+    missing: [...missing],
+  };
 }
 
-/** Compares a local snapshot with its manifest. */
-export async function verifyLocal(
+/** Compares a snapshot of a directory on this machine with its manifest; null means the newest. */
+export async function verifySite(
   { terminal, signal }: Run,
-  { path, snapshot }: LocalSnapshot,
+  site: Site,
+  snapshot: string | null,
 ): Promise<VerifyDocument> {
-  const { directory } = await localDataset(path);
+  const directory = verifiableDirectory(site);
   const report = await verifySnapshot(directory, snapshot, {
     signal,
     onProgress: (progress) => showProgress(terminal, progress),
   });
   return {
     command: 'verify',
-    location: path,
+    location: directory,
     snapshot: versionInDocument(report.version),
     ok: report.damaged.length === 0,
     files: report.files,
     bytes: report.bytes,
     damaged: [...report.damaged],
+  };
+}
+
+/** The other backends have checksums of their own, and better ones. @throws UsageError */
+function verifiableDirectory({ backend, dataset, formatName }: Site): string {
+  const name = formatName(dataset);
+  if (backend === 'directory') return name;
+  const [tool, command] =
+    backend === 'zfs'
+      ? ['ZFS', `zpool scrub ${dataset[0] ?? ''}; zpool status -v`]
+      : ['btrfs', `btrfs scrub start -B ${name.slice('btrfs:'.length)}`];
+  throw new UsageError(`verify reads copies of directories; of ${name} ${tool} itself checks every block: ${command}`);
+}
+
+/** Lists what of ours protects versions of a site on this machine. */
+export async function listTraces(run: Run, site: Site, scope: Scope & { job: string | null }): Promise<TracesDocument> {
+  const { recursive, job, may = () => true } = scope;
+  const traces = await site.traces({ recursive, job, select: may }, run.signal);
+  return tracesIn('holds', site, traces, true);
+}
+
+/** Removes that. */
+export async function releaseTraces(
+  run: Run,
+  site: Site,
+  { recursive, job, dryRun }: Pick<ReleaseCommand, 'recursive' | 'job' | 'dryRun'>,
+): Promise<TracesDocument> {
+  const request = { recursive, job, select: () => true };
+  const traces = await (dryRun ? site.traces(request, run.signal) : site.release(request, run.signal));
+  return tracesIn('release', site, traces, dryRun);
+}
+
+function tracesIn(command: 'holds' | 'release', site: Site, traces: readonly Trace[], dryRun: boolean): TracesDocument {
+  return {
+    command,
+    location: site.formatName(site.dataset),
+    dryRun,
+    traces: traces.map((trace) => ({ ...trace, dataset: formatDatasetPath(trace.dataset) })),
   };
 }
 

@@ -1,6 +1,4 @@
-import { createHash } from 'node:crypto';
 import { readdir, realpath, stat } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import ignore from 'ignore';
 import { checkDatasetPath } from '../dataset.ts';
@@ -123,9 +121,4 @@ export function checkApart(source: string, target: string, exclude: readonly str
     `the target ${target} lies inside the source ${source}, so every run would store the copies made before; ` +
       `choose another target, or add --exclude '/${inner}/'`,
   );
-}
-
-/** The name under which the source keeps its cursor for this target: stable, and different for every target. */
-export function jobIdFor(targetDirectory: string): string {
-  return `cli_${createHash('sha256').update(`${hostname()}\0${targetDirectory}`).digest('hex').slice(0, 16)}`;
 }

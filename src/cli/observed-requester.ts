@@ -4,7 +4,7 @@ import type { ChangeCounts } from './format.ts';
 import { plannedCounts } from './planned-version.ts';
 
 /** A requester that behaves as `client` does, except for what is overridden. */
-function delegatingRequester(client: RPCRequester, overrides: Partial<RPCRequester>): RPCRequester {
+export function delegatingRequester(client: RPCRequester, overrides: Partial<RPCRequester>): RPCRequester {
   return {
     get protocolVersion() {
       return client.protocolVersion;

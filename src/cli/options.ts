@@ -1,7 +1,8 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { checkVersionName } from '../dataset.ts';
-import type { SnapshotChoices } from './remote-command.ts';
+import { placeholderEncryptions } from './choices.ts';
+import type { PlaceholderEncryption, ReceiveChoices, SendChoices, SnapshotChoices } from './choices.ts';
 import { splitWords } from './split-words.ts';
 
 /** The options of {@link addOutputOptions}. */
@@ -15,6 +16,8 @@ export interface OutputFlags {
 const outputGroup = 'Output:';
 const sshGroup = 'Connection:';
 const snapshotGroup = 'Snapshot of the source:';
+const datasetGroup = 'Datasets (ZFS and btrfs):';
+const transferGroup = 'How ZFS sends and receives:';
 
 /** `--json`, `--quiet`, `-v`, `--log-json`: for every command. */
 export function addOutputOptions(command: Command, { json = true } = {}): Command {
@@ -86,7 +89,10 @@ export function addSnapshotChoices(command: Command): Command {
         .helpGroup(snapshotGroup),
     )
     .addOption(
-      new Option('-e, --exclude <pattern>', 'leave out what matches, as in .gitignore; repeatable')
+      new Option(
+        '-e, --exclude <pattern>',
+        'leave out files that match, as in .gitignore; of ZFS and btrfs, datasets below the source: tmp, "tmp<"; repeatable',
+      )
         .argParser(collect)
         .helpGroup(snapshotGroup),
     );
@@ -97,6 +103,98 @@ export function addNoSnapshot(command: Command): Command {
   return command.addOption(
     new Option('--no-snapshot', 'replicate what is there, taking no new snapshot').helpGroup(snapshotGroup),
   );
+}
+
+/** The options of {@link addDatasetOptions}. */
+export interface DatasetFlags {
+  readonly recursive?: boolean;
+}
+
+/** `--recursive`. */
+export function addDatasetOptions(command: Command): Command {
+  return command.addOption(new Option('-r, --recursive', 'with the datasets below, too').helpGroup(datasetGroup));
+}
+
+/** `--from-snapshots`. */
+export function addFromSnapshots(command: Command): Command {
+  return command.addOption(
+    new Option('--from-snapshots <prefix>', 'take no snapshot, and send only those whose names begin so')
+      .argParser(parseSnapshotName)
+      .helpGroup(snapshotGroup),
+  );
+}
+
+/** The options of {@link addSudoOptions}. */
+export interface SudoFlags {
+  readonly sudo?: boolean;
+  readonly remoteSudo?: boolean;
+}
+
+/** `--sudo` and `--remote-sudo`. */
+export function addSudoOptions(command: Command, { remote = true } = {}): Command {
+  command.addOption(new Option('--sudo', 'run zfs or btrfs through "sudo -n" on this machine').helpGroup(datasetGroup));
+  if (!remote) return command;
+  return command.addOption(new Option('--remote-sudo', 'the same on the other machine').helpGroup(datasetGroup));
+}
+
+/** The options of {@link addTransferOptions}. */
+export interface TransferFlags {
+  readonly raw?: boolean;
+  readonly sendProperties?: boolean;
+  readonly recvOption?: readonly string[];
+  readonly recvExclude?: readonly string[];
+  readonly placeholderEncryption?: PlaceholderEncryption;
+}
+
+/** How ZFS sends and receives. */
+export function addTransferOptions(command: Command): Command {
+  command
+    .addOption(
+      new Option('--raw', 'send blocks as they are on the disk; encrypted datasets are sent so anyway').helpGroup(
+        transferGroup,
+      ),
+    )
+    .addOption(
+      new Option('--send-properties', 'with the properties of the datasets that do not reach beyond them').helpGroup(
+        transferGroup,
+      ),
+    );
+  return addReceiveOptions(command);
+}
+
+/** The half of {@link addTransferOptions} that is about receiving. */
+export function addReceiveOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--recv-option <name=value>', 'set a property of what is received; repeatable')
+        .argParser(collectProperty)
+        .helpGroup(transferGroup),
+    )
+    .addOption(
+      new Option('--recv-exclude <name>', 'do not take a property from the source; repeatable')
+        .argParser(collectPropertyName)
+        .helpGroup(transferGroup),
+    )
+    .addOption(
+      new Option('--placeholder-encryption <how>', 'of parents that are made below an encrypted dataset')
+        .choices(placeholderEncryptions)
+        .helpGroup(transferGroup),
+    );
+}
+
+/** What the flags say about sending. */
+export function sendChoices(flags: TransferFlags): SendChoices {
+  return { raw: flags.raw === true, properties: flags.sendProperties === true };
+}
+
+/** What the flags say about receiving. */
+export function receiveChoices(flags: TransferFlags): ReceiveChoices {
+  return {
+    options: flags.recvOption ?? [],
+    exclude: flags.recvExclude ?? [],
+    placeholderEncryption: flags.placeholderEncryption ?? null,
+    fromSnapshots: null,
+  };
 }
 
 /** What the flags say about a new snapshot. */
@@ -117,6 +215,19 @@ function collect(value: string, previous: readonly string[] | undefined): readon
 
 function collectSSHOption(value: string, previous: readonly string[] | undefined): readonly string[] {
   if (!/^[A-Za-z][A-Za-z0-9]*=./.test(value)) throw new InvalidArgumentError('it must read Name=value.');
+  return collect(value, previous);
+}
+
+const propertyPattern = /^[a-z][a-z0-9_:.-]*$/;
+
+function collectPropertyName(value: string, previous: readonly string[] | undefined): readonly string[] {
+  if (!propertyPattern.test(value)) throw new InvalidArgumentError('it is not the name of a property.');
+  return collect(value, previous);
+}
+
+function collectProperty(value: string, previous: readonly string[] | undefined): readonly string[] {
+  const name = value.slice(0, Math.max(0, value.indexOf('=')));
+  if (!propertyPattern.test(name)) throw new InvalidArgumentError('it must read name=value.');
   return collect(value, previous);
 }
 

@@ -1,22 +1,22 @@
 import { formatDatasetPath } from '../dataset.ts';
 import type { DatasetPath } from '../dataset.ts';
 import { SnapferryError } from '../errors.ts';
-import { directoryHandler } from '../handlers/directory/handler.ts';
 import { ByteStreamRPC } from '../rpc/byte-stream-rpc.ts';
 import type { RPCHandler, RPCRequester } from '../rpc/interfaces.ts';
 import { LocalRPC } from '../rpc/local-rpc.ts';
 import type { ByteStream } from '../transport/byte-stream.ts';
 import { connectSSH } from '../transport/ssh.ts';
+import { defaultReceive } from './choices.ts';
+import type { SendChoices, SnapshotChoices, SnapshotMode } from './choices.ts';
 import { printable } from './format.ts';
-import { localDataset } from './local-dataset.ts';
-import type { LocalDataset } from './local-dataset.ts';
 import type { Location, RemoteLocation } from './location.ts';
+import { openSite, selectionBelow } from './open-site.ts';
 import type { ConnectionFlags } from './options.ts';
 import { remoteArguments } from './remote-command.ts';
-import type { RemoteCommand, ServeCommand, SnapshotChoices, SnapshotMode } from './remote-command.ts';
+import type { RemoteCommand, ServeCommand } from './remote-command.ts';
 import type { Run } from './run.ts';
+import type { Site, TakenSnapshot } from './site.ts';
 import { snapshotting } from './snapshotting.ts';
-import type { SnapshotResult } from '../handlers/directory/snapshot.ts';
 
 /** Lines of a remote program kept until it is known whether it speaks the protocol. */
 const stderrLinesMax = 100;
@@ -77,36 +77,51 @@ export async function connectRemote(
   return client;
 }
 
-/** What is wanted of a source. */
-export interface SourceRequest {
-  readonly location: Location;
-  readonly connection: ConnectionFlags;
+/** What is to be read of a source. */
+export interface SourceChoices {
+  readonly recursive: boolean;
   readonly mode: SnapshotMode;
   readonly choices: SnapshotChoices;
+  readonly send: SendChoices;
+}
+
+/** What is wanted of a source. */
+export interface SourceRequest extends SourceChoices {
+  readonly location: Location;
+  readonly connection: ConnectionFlags;
+  /** Whether the backend's program is run through sudo, where the source is. */
+  readonly sudo: boolean;
   /** Told about a snapshot taken on this machine. */
-  readonly onSnapshot?: (result: SnapshotResult) => void;
+  readonly onSnapshot?: (taken: TakenSnapshot) => void;
 }
 
 /** A requester for a source, near or far. The caller closes it. */
 export async function connectSource(run: Run, request: SourceRequest): Promise<RPCRequester> {
-  const { location, mode, choices, connection } = request;
+  const { location, mode, choices, connection, recursive, send, sudo } = request;
   if (location.kind === 'local') {
-    return LocalRPC.connect(sourceHandler(await localDataset(location.path), run, request), { logger: run.logger });
+    const site = await openSite(location, { logger: run.logger, sudo });
+    return LocalRPC.connect(sourceHandler(site, request, request.onSnapshot), { logger: run.logger });
   }
-  return connectRemote(run, location, { command: 'serve', snapshot: mode, choices, path: location.path }, connection);
+  const command = { command: 'serve', snapshot: mode, place: location, choices, recursive, send, sudo } as const;
+  return connectRemote(run, location, { ...command, receive: defaultReceive, sourceRoot: null }, connection);
 }
 
-/** The source half of one local dataset, taking a snapshot if that is asked for. */
+/**
+ * The source half of a site, taking snapshots if that is asked for.
+ * @param may what may be offered at all; everything by default
+ */
 export function sourceHandler(
-  dataset: LocalDataset,
-  { logger }: Pick<Run, 'logger'>,
-  { mode, choices, onSnapshot }: Pick<SourceRequest, 'mode' | 'choices' | 'onSnapshot'>,
+  site: Site,
+  { recursive, mode, choices, send }: SourceChoices,
+  onSnapshot?: (taken: TakenSnapshot) => void,
+  may: (filesystem: DatasetPath) => boolean = () => true,
 ): RPCHandler {
-  const name = formatDatasetPath(dataset.path);
-  return snapshotting(directoryHandler({ datasets: [dataset], logger }), {
+  const isMeant = selectionBelow(site.backend, site.dataset, choices.exclude);
+  const select = (filesystem: DatasetPath): boolean => isMeant(filesystem) && may(filesystem);
+  return snapshotting(site.source({ recursive, select, send }), {
+    site,
     mode,
-    choices,
-    directoryOf: (filesystem) => (formatDatasetPath(filesystem) === name ? dataset.directory : null),
+    request: { choices, recursive, select },
     ...(onSnapshot !== undefined && { onResult: onSnapshot }),
   });
 }

@@ -7,11 +7,10 @@ export const plannedType = 'planned';
 
 /** The version a run would make, as it travels: its counts are in its name, where a version has room for text. */
 export function plannedVersion(counts: ChangeCounts, existing: readonly FilesystemVersion[]): FilesystemVersion {
-  const { added, changed, removed, bytes } = counts;
   const newest = existing.reduce((max, { createTXG }) => (createTXG > max ? createTXG : max), 0n);
   return {
     type: plannedType,
-    name: `added=${added} changed=${changed} removed=${removed} bytes=${bytes}`,
+    name: `added=${text(counts.added)} changed=${text(counts.changed)} removed=${text(counts.removed)} bytes=${text(counts.bytes)}`,
     guid: randomBytes(8).readBigUInt64LE() | 1n,
     createTXG: newest + 1n,
     creation: null,
@@ -21,8 +20,15 @@ export function plannedVersion(counts: ChangeCounts, existing: readonly Filesyst
 /** The counts of a planned version; null for any other, and for a name that says something else. */
 export function plannedCounts(version: FilesystemVersion): ChangeCounts | null {
   if (version.type !== plannedType) return null;
-  const match = /^added=(\d{1,15}) changed=(\d{1,15}) removed=(\d{1,15}) bytes=(\d{1,15})$/.exec(version.name);
+  const count = String.raw`(\d{1,15}|\?)`;
+  const match = new RegExp(`^added=${count} changed=${count} removed=${count} bytes=${count}$`).exec(version.name);
   if (match === null) return null;
-  const [added = 0, changed = 0, removed = 0, bytes = 0] = match.slice(1).map(Number);
+  const [added = null, changed = null, removed = null, bytes = null] = match
+    .slice(1)
+    .map((figure) => (figure === '?' ? null : Number(figure)));
   return { added, changed, removed, bytes };
+}
+
+function text(figure: number | null): string {
+  return figure === null ? '?' : String(figure);
 }

@@ -33,7 +33,7 @@ function printUsageError(error: CommanderError): void {
 
 async function createProgram(args: readonly string[]): Promise<Command> {
   const program = new Command('snapferry')
-    .description('Carries snapshots of directories between machines, over ssh or locally.')
+    .description('Carries snapshots of directories, ZFS datasets and btrfs subvolumes between machines.')
     .version(readVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
     .helpCommand('help [command]', 'show help for a command')
@@ -53,14 +53,17 @@ async function createProgram(args: readonly string[]): Promise<Command> {
 const overview = `
 Locations:
   /path, ./path, dir:/path              a directory on this machine
-  [user@]host:path, [user@][::1]:path   a directory on another machine, by ssh
-  ssh://[user@]host[:port]/path         the same, with a port
+  zfs:pool/dataset                      a ZFS dataset
+  btrfs:/path                           a btrfs subvolume
+  [user@]host:LOCATION                  any of them on another machine, by ssh
+  ssh://[user@]host[:port]/LOCATION     the same, with a port
   LOCATION@SNAPSHOT                     one of its snapshots, for restore and verify
 
 Examples:
   snapferry pull ./some-directory ./backup
   snapferry pull web1:/srv/data /backup/web1
   snapferry push /srv/data backup@vault:web1
+  snapferry pull --recursive web1:zfs:tank/home zfs:backup/web1
   snapferry restore /backup/web1 etc/hosts --to ./restored
 
 Exit codes:

@@ -1,105 +1,145 @@
 import { parseArgs } from 'node:util';
 import type { ParseArgsConfig } from 'node:util';
+import {
+  flagsOfReceive,
+  flagsOfSend,
+  flagsOfSnapshot,
+  receiveFlagOptions,
+  receiveOfFlags,
+  sendFlagOptions,
+  sendOfFlags,
+  snapshotFlagOptions,
+  snapshotModeOf,
+  snapshotOfFlags,
+  text,
+} from './choices.ts';
+import type { FlagValues, ReceiveChoices, SendChoices, SnapshotChoices, SnapshotMode } from './choices.ts';
+import { formatPlace, parsePlace } from './location.ts';
+import type { Place } from './location.ts';
 import { UsageError } from './usage-error.ts';
 
-/** What is asked of the source's snapshots before it is read: nothing, a new one, or what a new one would hold. */
-export type SnapshotMode = 'none' | 'take' | 'plan';
-
-/** How a new snapshot is made. */
-export interface SnapshotChoices {
-  /** Null: prefix and time. */
-  readonly name: string | null;
-  /** Null: the default one. */
-  readonly prefix: string | null;
-  /** As in .gitignore. */
-  readonly exclude: readonly string[];
+/** What every command for another machine says. */
+interface CommandBase {
+  readonly place: Place;
+  /** Whether datasets below the place are meant, too. */
+  readonly recursive: boolean;
+  /** Whether the backend's program is to be run through sudo there. */
+  readonly sudo: boolean;
 }
 
 /** `snapferry serve --stdio`: the other end of a pull or push. */
-export interface ServeCommand {
+export interface ServeCommand extends CommandBase {
   readonly command: 'serve';
   readonly snapshot: SnapshotMode;
   readonly choices: SnapshotChoices;
-  readonly path: string;
+  readonly send: SendChoices;
+  readonly receive: ReceiveChoices;
+  /**
+   * The dataset at the client whose place is the one named here; what lies below it there is pushed to below it here. Null:
+   * what is pushed is one dataset, whatever its name.
+   */
+  readonly sourceRoot: string | null;
 }
 
 /** `snapferry snapshot` on the other machine. */
-export interface SnapshotCommand {
+export interface SnapshotCommand extends CommandBase {
   readonly command: 'snapshot';
   readonly choices: SnapshotChoices;
   readonly dryRun: boolean;
   readonly force: boolean;
   readonly json: boolean;
-  readonly path: string;
 }
 
-/** `snapferry list` or `snapferry verify` on the other machine. */
-export interface InspectCommand {
-  readonly command: 'list' | 'verify';
+/** `snapferry list`, `verify` or `holds` on the other machine. */
+export interface InspectCommand extends CommandBase {
+  /** The path of the place may end in `@SNAPSHOT` for `verify`. */
+  readonly command: 'list' | 'verify' | 'holds';
   readonly json: boolean;
-  /** May end in `@SNAPSHOT` for `verify`. */
-  readonly path: string;
+}
+
+/** `snapferry release` on the other machine. */
+export interface ReleaseCommand extends CommandBase {
+  readonly command: 'release';
+  readonly json: boolean;
+  readonly dryRun: boolean;
+  /** Null: of every job. */
+  readonly job: string | null;
 }
 
 /** What one snapferry asks another to run over ssh. */
-export type RemoteCommand = ServeCommand | SnapshotCommand | InspectCommand;
+export type RemoteCommand = ServeCommand | SnapshotCommand | InspectCommand | ReleaseCommand;
 
-/** No special choices about a snapshot. */
-export const defaultChoices: SnapshotChoices = { name: null, prefix: null, exclude: [] };
+/** Those that answer with a document. */
+export type DocumentCommand = Exclude<RemoteCommand, ServeCommand>;
 
-const choiceOptions = {
-  'snapshot-name': { type: 'string' },
-  'snapshot-prefix': { type: 'string' },
-  exclude: { type: 'string', multiple: true },
-} as const;
+const baseOptions = { recursive: { type: 'boolean' }, sudo: { type: 'boolean' } } as const;
+const inspectOptions = { ...baseOptions, json: { type: 'boolean' } } as const;
 
 const optionsOf = {
   serve: {
-    ...choiceOptions,
+    ...baseOptions,
+    ...snapshotFlagOptions,
+    ...sendFlagOptions,
+    ...receiveFlagOptions,
     stdio: { type: 'boolean' },
     snapshot: { type: 'boolean' },
     'snapshot-dry-run': { type: 'boolean' },
+    'source-root': { type: 'string' },
   },
   snapshot: {
-    ...choiceOptions,
+    ...baseOptions,
+    ...snapshotFlagOptions,
     'dry-run': { type: 'boolean' },
     force: { type: 'boolean' },
     json: { type: 'boolean' },
   },
-  list: { json: { type: 'boolean' } },
-  verify: { json: { type: 'boolean' } },
+  list: inspectOptions,
+  verify: inspectOptions,
+  holds: inspectOptions,
+  release: { ...inspectOptions, 'dry-run': { type: 'boolean' }, job: { type: 'string' } },
 } as const satisfies Record<RemoteCommand['command'], ParseArgsConfig['options']>;
 
 /** The words behind the program's own name; {@link parseRemoteCommand} reads them back. */
 export function remoteArguments(command: RemoteCommand): string[] {
-  return [command.command, ...flagsOf(command), '--', command.path];
+  const base = [...flag('recursive', command.recursive), ...flag('sudo', command.sudo)];
+  return [command.command, ...flagsOf(command), ...base, '--', formatPlace(command.place)];
 }
 
 function flagsOf(command: RemoteCommand): string[] {
   switch (command.command) {
     case 'serve': {
       const mode = { none: [], take: ['--snapshot'], plan: ['--snapshot-dry-run'] }[command.snapshot];
-      return ['--stdio', ...mode, ...flagsOfChoices(command.choices)];
+      const { choices, send, receive, sourceRoot } = command;
+      const root = sourceRoot === null ? [] : [`--source-root=${sourceRoot}`];
+      return [
+        '--stdio',
+        ...mode,
+        ...flagsOfSnapshot(choices),
+        ...flagsOfSend(send),
+        ...flagsOfReceive(receive),
+        ...root,
+      ];
     }
     case 'snapshot':
       return [
-        ...(command.dryRun ? ['--dry-run'] : []),
-        ...(command.force ? ['--force'] : []),
-        ...(command.json ? ['--json'] : []),
-        ...flagsOfChoices(command.choices),
+        ...flag('dry-run', command.dryRun),
+        ...flag('force', command.force),
+        ...flag('json', command.json),
+        ...flagsOfSnapshot(command.choices),
+      ];
+    case 'release':
+      return [
+        ...flag('dry-run', command.dryRun),
+        ...flag('json', command.json),
+        ...(command.job === null ? [] : [`--job=${command.job}`]),
       ];
     default:
-      return command.json ? ['--json'] : [];
+      return flag('json', command.json);
   }
 }
 
-/** `--option=value` in one word, so that a value may begin with `-`. */
-function flagsOfChoices({ name, prefix, exclude }: SnapshotChoices): string[] {
-  return [
-    ...(name === null ? [] : [`--snapshot-name=${name}`]),
-    ...(prefix === null ? [] : [`--snapshot-prefix=${prefix}`]),
-    ...exclude.map((pattern) => `--exclude=${pattern}`),
-  ];
+function flag(name: string, isSet: boolean): string[] {
+  return isSet ? [`--${name}`] : [];
 }
 
 /**
@@ -114,43 +154,46 @@ export function parseRemoteCommand(words: readonly string[]): RemoteCommand {
     throw new UsageError(`${JSON.stringify(words.join(' '))} is none of snapferry's commands for another machine`);
   }
   const { values, positionals } = parseStrictly(command, words.slice(index + 1));
-  const [path, ...surplus] = positionals;
-  if (path === undefined || path === '' || surplus.length > 0) {
+  const [location, ...surplus] = positionals;
+  if (location === undefined || location === '' || surplus.length > 0) {
     throw new UsageError(`snapferry ${command} takes one location here, not ${positionals.length}`);
   }
-  const flag = (name: string) => values[name] === true;
-  const json = flag('json');
-  if (command === 'list' || command === 'verify') return { command, json, path };
-  const choices = choicesOf(values);
-  if (command === 'snapshot') {
-    return { command, choices, dryRun: flag('dry-run'), force: flag('force'), json, path };
+  const isSet = (name: string) => values[name] === true;
+  const base = { place: parsePlace(location), recursive: isSet('recursive'), sudo: isSet('sudo') };
+  switch (command) {
+    case 'serve':
+      return serveCommand(base, values);
+    case 'snapshot': {
+      const choices = snapshotOfFlags(values);
+      return { command, ...base, choices, dryRun: isSet('dry-run'), force: isSet('force'), json: isSet('json') };
+    }
+    case 'release':
+      return { command, ...base, json: isSet('json'), dryRun: isSet('dry-run'), job: text(values, 'job') };
+    default:
+      return { command, ...base, json: isSet('json') };
   }
-  if (!flag('stdio')) throw new UsageError('snapferry serve needs --stdio');
-  return { command, snapshot: snapshotModeOf(flag('snapshot'), flag('snapshot-dry-run')), choices, path };
 }
 
-/** @throws UsageError when both are asked for */
-export function snapshotModeOf(take: boolean, plan: boolean): SnapshotMode {
-  if (take && plan) throw new UsageError('--snapshot and --snapshot-dry-run exclude each other');
-  return take ? 'take' : plan ? 'plan' : 'none';
+function serveCommand(base: CommandBase, values: FlagValues): ServeCommand {
+  if (values['stdio'] !== true) throw new UsageError('snapferry serve needs --stdio');
+  return {
+    command: 'serve',
+    ...base,
+    snapshot: snapshotModeOf(values['snapshot'] === true, values['snapshot-dry-run'] === true),
+    choices: snapshotOfFlags(values),
+    send: sendOfFlags(values),
+    receive: receiveOfFlags(values),
+    sourceRoot: text(values, 'source-root'),
+  };
 }
 
-type Values = Readonly<Record<string, unknown>>;
-
-function parseStrictly(command: RemoteCommand['command'], args: string[]): { values: Values; positionals: string[] } {
+function parseStrictly(
+  command: RemoteCommand['command'],
+  args: string[],
+): { values: FlagValues; positionals: string[] } {
   try {
     return parseArgs({ args, options: optionsOf[command], strict: true, allowPositionals: true });
   } catch (error) {
     throw new UsageError(`snapferry ${command}: ${(error as Error).message}`, { cause: error });
   }
-}
-
-function choicesOf(values: Values): SnapshotChoices {
-  const text = (value: unknown) => (typeof value === 'string' ? value : null);
-  const exclude = values['exclude'];
-  return {
-    name: text(values['snapshot-name']),
-    prefix: text(values['snapshot-prefix']),
-    exclude: Array.isArray(exclude) ? exclude.filter((pattern) => typeof pattern === 'string') : [],
-  };
 }

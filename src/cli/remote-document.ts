@@ -4,7 +4,7 @@ import { printable } from './format.ts';
 import type { RemoteLocation } from './location.ts';
 import type { ConnectionFlags } from './options.ts';
 import { startRemote } from './peer.ts';
-import type { SnapshotCommand, InspectCommand } from './remote-command.ts';
+import type { DocumentCommand } from './remote-command.ts';
 import type { Run } from './run.ts';
 
 const documentBytesMax = 256 * 1024 * 1024;
@@ -17,7 +17,7 @@ const documentBytesMax = 256 * 1024 * 1024;
 export async function remoteDocument<Schema extends z.ZodType>(
   run: Run,
   location: RemoteLocation,
-  command: SnapshotCommand | InspectCommand,
+  command: DocumentCommand,
   flags: ConnectionFlags,
   schema: Schema,
 ): Promise<z.output<Schema>> {
@@ -42,7 +42,7 @@ export async function remoteDocument<Schema extends z.ZodType>(
 async function readOutput(
   run: Run,
   location: RemoteLocation,
-  command: SnapshotCommand | InspectCommand,
+  command: DocumentCommand,
   flags: ConnectionFlags,
   what: string,
 ): Promise<{ text: string; failure: SnapferryError | null }> {

@@ -2,17 +2,18 @@ import { SnapferryError } from '../errors.ts';
 import type { FilesystemVersion } from '../dataset.ts';
 import { formatDatasetPath } from '../dataset.ts';
 import { diffEntries } from '../handlers/directory/manifest.ts';
-import type { SnapshotResult } from '../handlers/directory/snapshot.ts';
 import { openStore } from '../handlers/directory/store.ts';
 import type { FilesystemResult, PullReport } from '../rpc/interfaces.ts';
+import { conflictCode } from '../replication/replication.ts';
 import { exitCodeOfResults, exitCodes } from './exit-code.ts';
 import type { ExitCode } from './exit-code.ts';
-import { formatBytes, formatCount, formatDuration } from './format.ts';
+import { formatBytes, formatCount, formatDuration, printable } from './format.ts';
 import { formatLocation } from './location.ts';
 import { renderError } from './program-error.ts';
 import { describeRequest } from './replication-request.ts';
 import type { ReplicationRequest } from './replication-request.ts';
 import type { Run } from './run.ts';
+import type { Site, TakenSnapshot } from './site.ts';
 
 /** A transfer that was made. */
 export interface MadeStep {
@@ -24,12 +25,12 @@ export interface MadeStep {
 export interface ReplicationOutcome {
   /** Null from a peer of version 1, which does not report. */
   readonly report: PullReport | null;
-  /** What was taken on this machine first; null when none was asked for, or it was taken elsewhere. */
-  readonly snapshot: SnapshotResult | null;
+  /** What was taken on this machine first; empty when none was asked for, or it was taken elsewhere. */
+  readonly snapshots: readonly TakenSnapshot[];
   /** Transfers begun, oldest first. */
   readonly steps: readonly MadeStep[];
-  /** A directory on this machine that has the versions of the steps. */
-  readonly directory: string;
+  /** The end on this machine, which has the versions of the steps. */
+  readonly site: Site;
   readonly durationMs: number;
 }
 
@@ -40,7 +41,7 @@ export async function tellOutcome(
   outcome: ReplicationOutcome,
 ): Promise<ExitCode> {
   const results = outcome.report?.filesystems ?? [];
-  const problems = results.flatMap((result) => problemOf(result) ?? []);
+  const problems = results.flatMap((result) => problemOf(result, request, outcome.site) ?? []);
   for (const { notices } of results) for (const notice of notices) run.terminal.note(notice);
   run.terminal.print(`${await summary(request, outcome)}\n`);
   for (const problem of problems)
@@ -50,12 +51,14 @@ export async function tellOutcome(
   return code;
 }
 
-function exitCodeOf({ report, snapshot }: ReplicationOutcome, results: readonly FilesystemResult[]): ExitCode {
+function exitCodeOf({ report, snapshots }: ReplicationOutcome, results: readonly FilesystemResult[]): ExitCode {
   // A version-1 peer that finished without breaking the connection has received everything it asked for.
   if (report === null) return exitCodes.done;
-  if (results.some(isEmpty)) return exitCodes.failed;
-  const code = exitCodeOfResults(results);
-  return code === exitCodes.done && (snapshot?.missing.length ?? 0) > 0 ? exitCodes.incomplete : code;
+  if (results.every(isEmpty)) return exitCodes.failed;
+  // Among several datasets, one without a snapshot is one that is not backed up.
+  const code = exitCodeOfResults(results.map((result) => (isEmpty(result) ? { ...result, ok: false } : result)));
+  const isIncomplete = snapshots.some(({ missing }) => missing.length > 0);
+  return code === exitCodes.done && isIncomplete ? exitCodes.incomplete : code;
 }
 
 /** The source had no snapshot, so there is no backup, which nobody should take for a success. */
@@ -63,14 +66,26 @@ function isEmpty(result: FilesystemResult): boolean {
   return result.ok && result.steps === 0 && result.message !== '';
 }
 
-function problemOf(result: FilesystemResult): { code: string; message: string; retryable: boolean } | null {
-  if (isEmpty(result)) {
-    return { code: 'VERSION_NOT_FOUND', message: `${result.message}; leave out --no-snapshot`, retryable: false };
-  }
-  return result.ok ? null : { code: result.code ?? 'INTERNAL', message: result.message, retryable: false };
+interface Problem {
+  readonly code: string;
+  readonly message: string;
+  readonly retryable: boolean;
 }
 
-async function summary({ direction, target }: ReplicationRequest, outcome: ReplicationOutcome): Promise<string> {
+function problemOf(result: FilesystemResult, request: ReplicationRequest, { formatName }: Site): Problem | null {
+  // A conflict begins with the name anyway.
+  const isNamed = request.recursive && result.code !== conflictCode;
+  const of = isNamed ? `${printable(formatName(result.filesystem))}: ` : '';
+  if (isEmpty(result)) {
+    const prefix = request.receive.fromSnapshots;
+    const advice = prefix === null ? 'leave out --no-snapshot' : `none begins with "${prefix}"`;
+    return { code: 'VERSION_NOT_FOUND', message: `${of}${result.message}; ${advice}`, retryable: false };
+  }
+  return result.ok ? null : { code: result.code ?? 'INTERNAL', message: of + result.message, retryable: false };
+}
+
+async function summary(request: ReplicationRequest, outcome: ReplicationOutcome): Promise<string> {
+  const { direction, target, recursive } = request;
   const { report, steps, durationMs } = outcome;
   const did = `${direction}ed`;
   if (report === null) return `${did} to a peer that does not report, in ${formatDuration(durationMs)}`;
@@ -80,11 +95,14 @@ async function summary({ direction, target }: ReplicationRequest, outcome: Repli
     const isInSync = report.filesystems.every((result) => result.ok && !isEmpty(result));
     return isInSync ? `nothing to ${direction}: ${formatLocation(target)} is up to date` : `nothing was ${did}`;
   }
-  const files = await changedFiles(outcome.directory, steps.slice(0, committed));
+  const files = await changedFiles(outcome.site, steps.slice(0, committed));
+  const datasets = report.filesystems.filter((result) => result.steps > 0).length;
+  const failed = report.filesystems.filter((result) => !result.ok || isEmpty(result)).length;
   const parts = [
-    formatCount(committed, 'snapshot'),
+    formatCount(committed, 'snapshot') + (recursive ? ` of ${formatCount(datasets, 'dataset')}` : ''),
     ...(files === null ? [] : [formatCount(files, 'file') + (steps[0]?.from === null ? '' : ' changed')]),
     `${formatBytes(bytes)} sent in ${formatDuration(durationMs)}`,
+    ...(recursive && failed > 0 ? [`${formatCount(failed, 'dataset')} failed`] : []),
   ];
   return `${did} ${parts.join(', ')}`;
 }
@@ -93,11 +111,11 @@ async function summary({ direction, target }: ReplicationRequest, outcome: Repli
 const comparedEntriesMax = 100_000;
 
 /** Files (and links, fifos) that the steps added, changed or removed all together; null when that cannot be told. */
-async function changedFiles(directory: string, steps: readonly MadeStep[]): Promise<number | null> {
+async function changedFiles(site: Site, steps: readonly MadeStep[]): Promise<number | null> {
   const [first, last] = [steps[0], steps.at(-1)];
-  if (first === undefined || last === undefined) return null;
+  if (first === undefined || last === undefined || site.backend !== 'directory') return null;
   try {
-    const store = await openStore(directory);
+    const store = await openStore(site.formatName(site.dataset));
     if ((await store.headerOf(last.to)).entries > comparedEntriesMax) return null;
     const before = first.from === null ? null : await store.entriesOf(first.from);
     const after = await store.entriesOf(last.to);
@@ -113,19 +131,22 @@ async function changedFiles(directory: string, steps: readonly MadeStep[]): Prom
   }
 }
 
-function asJSON(request: ReplicationRequest, { report, snapshot, durationMs }: ReplicationOutcome, code: ExitCode) {
+function asJSON(request: ReplicationRequest, { report, snapshots, durationMs }: ReplicationOutcome, code: ExitCode) {
+  const taken = snapshots.map(({ dataset, version, changes, notices, missing }) => ({
+    dataset: formatDatasetPath(dataset),
+    version,
+    ...changes,
+    notices,
+    missing,
+  }));
   return {
     command: request.direction,
     source: formatLocation(request.source),
     target: formatLocation(request.target),
     ok: code === exitCodes.done,
     durationMs: Math.round(durationMs),
-    snapshot: snapshot && {
-      version: snapshot.version,
-      ...snapshot.delta,
-      notices: snapshot.notices,
-      missing: snapshot.missing,
-    },
+    snapshot: taken[0] ?? null,
+    snapshots: taken,
     filesystems:
       report?.filesystems.map((result) => ({ ...result, filesystem: formatDatasetPath(result.filesystem) })) ?? null,
   };

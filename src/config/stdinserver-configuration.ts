@@ -2,22 +2,36 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { ConfigurationError } from './configuration-error.ts';
 import { nearest } from './nearest.ts';
+import { sinkPlace, sourcePatterns } from './source-patterns.ts';
+import type { SinkPlace, SourcePattern } from './source-patterns.ts';
 import { parseConfiguration } from './yaml-configuration.ts';
 
 /** Where the configuration of `snapferry stdinserver` is unless told otherwise. */
 export const stdinserverConfigurationFile = '/etc/snapferry/stdinserver.yml';
 
-const directory = z
-  .string({ error: 'expected a directory' })
-  .refine((path) => path.startsWith('/') && !path.includes('\0'), 'must be an absolute path, e.g. /srv/data')
-  .refine((path) => !path.split('/').includes('..'), 'must not have ".." in it');
+const trueOrFalse = z.boolean({ error: 'expected true or false' });
+const propertyName = z.string().regex(/^[a-z][a-z0-9_:.-]*$/, 'is not the name of a property');
+
+const receive = z.strictObject(
+  {
+    options: z
+      .record(propertyName, z.union([z.string(), z.number().transform(String)], { error: 'expected a text' }))
+      .default({}),
+    exclude: z.array(propertyName, { error: 'expected a list of properties' }).default([]),
+    takeProperties: trueOrFalse.default(false),
+    placeholderEncryption: z.enum(['inherit', 'off'], { error: 'expected inherit or off' }).nullable().default(null),
+  },
+  { error: 'expected options, exclude, takeProperties or placeholderEncryption' },
+);
 
 const rights = z
   .strictObject(
     {
-      sources: z.array(directory, { error: 'expected a list of directories' }).default([]),
-      sink: directory.optional(),
-      snapshot: z.boolean({ error: 'expected true or false' }).default(false),
+      sources: sourcePatterns.default([]),
+      sink: sinkPlace.optional(),
+      snapshot: trueOrFalse.default(false),
+      receive: receive.prefault({}),
+      sudo: trueOrFalse.default(false),
     },
     { error: 'expected sources, sink or snapshot' },
   )
@@ -33,14 +47,28 @@ const configuration = z.strictObject(
   { error: 'expected identities' },
 );
 
+/** How what an identity pushes is stored; it cannot choose. */
+export interface ReceiveRights {
+  /** Properties to set, by name. */
+  readonly options: Readonly<Record<string, string>>;
+  /** Properties not to take from the client. */
+  readonly exclude: readonly string[];
+  /** Whether those of the client's properties are taken that do not reach beyond the dataset. */
+  readonly takeProperties: boolean;
+  readonly placeholderEncryption: 'inherit' | 'off' | null;
+}
+
 /** What one identity may do. */
 export interface IdentityRights {
-  /** Directories it may read, with all below them. */
-  readonly sources: readonly string[];
-  /** The directory at or below which it may store; null: nowhere. */
-  readonly sink: string | null;
+  /** What it may read. */
+  readonly sources: readonly SourcePattern[];
+  /** Where it may store: a directory, or at or below it; otherwise at or below the dataset of its own name under it; null: nowhere. */
+  readonly sink: SinkPlace | null;
   /** Whether it may have snapshots taken of its sources. */
   readonly snapshot: boolean;
+  readonly receive: ReceiveRights;
+  /** Whether the backend's program is run through sudo. */
+  readonly sudo: boolean;
 }
 
 /**
@@ -50,7 +78,7 @@ export interface IdentityRights {
 export function parseRights(text: string, file: string, identity: string): IdentityRights {
   const { identities } = parseConfiguration(text, file, configuration);
   const found = Object.hasOwn(identities, identity) ? identities[identity] : undefined;
-  if (found !== undefined) return { sources: found.sources, sink: found.sink ?? null, snapshot: found.snapshot };
+  if (found !== undefined) return { ...found, sink: found.sink ?? null };
   const meant = nearest(identity, Object.keys(identities));
   const advice = meant === null ? 'add it under identities' : `did you mean "${meant}"?`;
   throw new ConfigurationError(`${file}: there is no identity ${JSON.stringify(identity)}; ${advice}`);

@@ -49,7 +49,23 @@ describe('wrong usage', () => {
     [['pull', '--jsn', 'a', 'b'], /unknown option '--jsn'\n\(Did you mean --json\?\)/],
     [['pull', 'source'], /missing required argument 'target'/],
     [['pull', 'a', 'b', 'c'], /too many arguments/],
-    [['pull', 'zfs:tank', 'b'], /no zfs backend; only directories .* \(USAGE\)/],
+    [['pull', 'zfs:/tank', 'zfs:b/c'], /is a path, not the name of a ZFS dataset.* \(USAGE\)/],
+    [['pull', '--raw', 'source', 'b'], /--raw makes no sense for a directory/],
+    [['pull', '--recursive', 'source', 'b'], /--recursive makes no sense for a directory: its snapshot has everything/],
+    [['pull', '--sudo', 'source', 'b'], /--sudo makes no sense for a directory/],
+    [['pull', '--recv-option', 'x', 'zfs:tank/a', 'zfs:b/c'], /must read name=value/],
+    [['pull', '--recv-exclude=-r', 'zfs:tank/a', 'zfs:b/c'], /not the name of a property/],
+    [['pull', '--from-snapshots', 'daily', '--snapshot-name', 'a', 'source', 'b'], /takes no snapshot/],
+    [['pull', 'zfs:tank/a', 'zfs:backup'], /a whole pool, which cannot be a copy/],
+    [['pull', 'zfs:tank/a', 'zfs:tank/a'], /source and target are the same dataset/],
+    [['pull', '-r', 'zfs:tank/a', 'zfs:tank/a/b/c'], /lies below the source.*--exclude 'b\/c<'/s],
+    [['pull', '-r', '--exclude', 'tank/a/tmp<', 'zfs:tank/a', 'zfs:b/c'], /relative to tank\/a; write tmp</],
+    [['pull', '-r', '--exclude', 'tmp<x', 'zfs:tank/a', 'zfs:b/c'], /"tmp<x" has a "<" that is not at its end/],
+    [['verify', 'zfs:tank/a@b'], /zpool scrub tank/],
+    [['verify', 'btrfs:/data/@home'], /btrfs scrub start -B \/data\/@home/],
+    [['restore', 'zfs:tank/a', 'etc/hosts', '--to', 'zfs:tank/b'], /knows no parts of a snapshot/],
+    [['release', 'source'], /say of which job/],
+    [['release', '--job', 'a', '--all-jobs', 'source'], /say of which job/],
     [['pull', 'a:b', 'c:d'], /run snapferry on one of them/],
     [['pull', 'source', 'host:x'], /run snapferry push source host:\.\/x/],
     [['push', 'host:x', 'copy'], /run snapferry pull host:\.\/x copy/],
@@ -62,7 +78,7 @@ describe('wrong usage', () => {
     [['pull', '--minimum-version', '3', 'a', 'b'], /Allowed choices are 1, 2/],
     [['pull', '/', 'b'], /\/ is no dataset/],
     [['snapshot', 'copy/snapshots/two'], /lies inside the snapshots of/],
-    [['restore', 'copy'], /required option '--to <directory>'/],
+    [['restore', 'copy'], /required option '--to <location>'/],
     [['serve', 'source'], /serve needs --stdio/],
     [['stdinserver', 'web1', '--config', '/nonexistent.yml'], /cannot read the configuration \/nonexistent.yml/],
   ])('%j', async (args, message) => {
@@ -73,9 +89,25 @@ describe('wrong usage', () => {
   });
 
   test('in JSON mode the error is a document on stdout, too', async () => {
-    expect(document(await run('pull', '--json', 'zfs:tank', 'b'))).toMatchObject({ error: { code: 'USAGE' } });
+    expect(document(await run('pull', '--json', 'zfs:/tank', 'b'))).toMatchObject({ error: { code: 'USAGE' } });
     expect(document(await run('pull', '--json'))).toMatchObject({ error: { code: 'USAGE' } });
     expect(document(await run('list', '--json', 'nowhere'))).toMatchObject({ error: { code: 'DATASET_NOT_FOUND' } });
+  });
+});
+
+describe('locations of different backends', () => {
+  test.each([
+    [['pull', 'zfs:tank/a', 'b'], /zfs:tank\/a is ZFS and b is a directory.*zfs:backup\/web1/],
+    [['plan', 'source', 'zfs:tank/a'], /source is a directory and zfs:tank\/a is ZFS/],
+    [['push', 'btrfs:/data/a', 'host:zfs:tank/a'], /btrfs:\/data\/a is btrfs and host:zfs:tank\/a is ZFS/],
+    [['restore', 'copy', '--to', 'zfs:tank/a'], /copy is a copy of a directory, and zfs:tank\/a is not/],
+    [['restore', 'zfs:tank/a@b', '--to', 'restored'], /zfs clone/],
+  ])('%j is refused before anything is done', async (args, message) => {
+    const result = await run(...args);
+    expect(result).toMatchObject({ code: 1, stdout: '' });
+    expect(result.stderr).toMatch(message);
+    expect(result.stderr).toContain('(STREAM_FORMAT_MISMATCH)');
+    expect(await readdir(work)).not.toContain('b');
   });
 });
 
@@ -205,6 +237,28 @@ describe('verify', () => {
     const json = await run('verify', '--json', 'damaged');
     expect(json.code).toBe(1);
     expect(document(json)).toMatchObject({ ok: false, snapshot: { name: 'two' } });
+  });
+});
+
+describe('holds and release', () => {
+  test('list and remove the cursors of jobs, and nothing else', async () => {
+    await mkdir(join(work, 'held'));
+    await writeFile(join(work, 'held/x'), 'x');
+    for (const target of ['held-a', 'held-b']) expect(await run('pull', 'held', target)).toMatchObject({ code: 0 });
+    const { traces } = document(await run('holds', '--json', 'held')) as { traces: { job: string; kind: string }[] };
+    expect(traces.map(({ kind }) => kind)).toEqual(['CURSOR', 'CURSOR']);
+    const [job = '', other = ''] = traces.map((trace) => trace.job);
+    expect((await run('holds', '--job', job, 'held')).stdout).toMatch(new RegExp(`^CURSOR +${job} `, 'm'));
+    expect((await run('release', '--dry-run', '--job', job, 'held')).stdout).toMatch(
+      /^would release 1 hold or cursor$/m,
+    );
+    expect((await run('release', '--job', job, 'held')).stdout).toMatch(/^released 1 hold or cursor$/m);
+    expect((await run('holds', 'held')).stdout).toContain(other);
+    expect((await run('release', '--all-jobs', 'held')).stdout).toMatch(/^released 1 hold or cursor$/m);
+    expect((await run('holds', 'held')).stdout).toBe('nothing of ours is there\n');
+    // The snapshots are still there, and so the next pull is incremental.
+    await writeFile(join(work, 'held/y'), 'y');
+    expect((await run('pull', 'held', 'held-a')).stderr).toContain('(incremental from @');
   });
 });
 

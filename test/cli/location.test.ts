@@ -1,10 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { formatLocation, parseLocation, splitSnapshot } from '../../src/cli/location.ts';
+import { formatLocation, formatPlace, parseLocation, parsePlace, splitSnapshot } from '../../src/cli/location.ts';
 import { UsageError } from '../../src/cli/usage-error.ts';
 
-const remote = (host: string, path: string, more: { user?: string; port?: number } = {}) => ({
+const remote = (host: string, path: string, more: { user?: string; port?: number; backend?: string } = {}) => ({
   kind: 'remote',
+  backend: more.backend ?? 'directory',
   user: more.user ?? null,
   host,
   port: more.port ?? null,
@@ -25,7 +26,29 @@ describe('parseLocation', () => {
     ['-x', '-x'],
     ['user@host', 'user@host'],
   ])('takes %s for a local path', (text, path) => {
-    expect(parseLocation(text)).toEqual({ kind: 'local', path });
+    expect(parseLocation(text)).toEqual({ kind: 'local', backend: 'directory', path });
+  });
+
+  it.each([
+    ['zfs:tank', 'zfs', 'tank'],
+    ['zfs:tank/home', 'zfs', 'tank/home'],
+    ['zfs:tank/home@daily', 'zfs', 'tank/home@daily'],
+    ['btrfs:/data/@home', 'btrfs', '/data/@home'],
+  ])('takes %s for a dataset on this machine', (text, backend, path) => {
+    expect(parseLocation(text)).toEqual({ kind: 'local', backend, path });
+  });
+
+  it.each([
+    ['web1:zfs:tank/home', remote('web1', 'tank/home', { backend: 'zfs' })],
+    ['ann@web1:zfs:tank', remote('web1', 'tank', { backend: 'zfs', user: 'ann' })],
+    ['[::1]:zfs:tank', remote('::1', 'tank', { backend: 'zfs' })],
+    ['ssh://ann@web1:2222/zfs:tank/home', remote('web1', 'tank/home', { backend: 'zfs', user: 'ann', port: 2222 })],
+    ['web1:btrfs:/data/@home', remote('web1', '/data/@home', { backend: 'btrfs' })],
+    ['ssh://web1/btrfs:/data/@home', remote('web1', '/data/@home', { backend: 'btrfs' })],
+    ['web1:./zfs:tank', remote('web1', './zfs:tank')],
+  ])('takes %s for a dataset on another machine', (text, location) => {
+    expect(parseLocation(text)).toEqual(location);
+    expect(parseLocation(formatLocation(parseLocation(text)))).toEqual(location);
   });
 
   it.each([
@@ -54,9 +77,14 @@ describe('parseLocation', () => {
 
   it.each([
     ['', /empty/],
-    ['zfs:tank/home', /no zfs backend/],
-    ['btrfs:/srv', /no btrfs backend/],
-    ['host:zfs:tank', /no zfs backend/],
+    ['zfs:', /names no dataset/],
+    ['btrfs:', /names no dataset/],
+    ['zfs:/tank/home', /is a path, not the name of a ZFS dataset/],
+    ['zfs:-r', /begin with a letter/],
+    ['host:zfs:', /names no dataset/],
+    ['host:zfs:-r', /begin with a letter/],
+    ['btrfs:home', /absolute path/],
+    ['host:btrfs:home', /absolute path/],
     ['dir:', /names no directory/],
     ['host:dir:', /names no directory/],
     [':/x', /not a host name/],
@@ -91,6 +119,7 @@ describe('parseLocation', () => {
           expect(error).toBeInstanceOf(UsageError);
           return;
         }
+        expect(parsePlace(formatPlace(location))).toEqual({ backend: location.backend, path: location.path });
         if (location.kind === 'local') return;
         expect(parseLocation(formatLocation(location))).toEqual(location);
         for (const part of [location.host, location.path, location.user ?? '']) expect(part).not.toMatch(/^-/);
@@ -117,6 +146,14 @@ describe('splitSnapshot', () => {
     expect(split('user@host:/srv/data@daily')).toEqual(['/srv/data', 'daily']);
     expect(split('user@host:/srv/data')).toEqual(['/srv/data', null]);
     expect(split('host:/srv/a@b/')).toEqual(['/srv/a@b/', null]);
+    expect(split('zfs:tank/home@daily')).toEqual(['tank/home', 'daily']);
+    expect(split('host:zfs:tank@daily')).toEqual(['tank', 'daily']);
+  });
+
+  it('leaves the @ in front of a btrfs subvolume’s name alone', () => {
+    expect(split('btrfs:/data/@home')).toEqual(['/data/@home', null]);
+    expect(split('host:btrfs:/data/@home@daily')).toEqual(['/data/@home', 'daily']);
+    expect(split('btrfs:/data/home@daily')).toEqual(['/data/home', 'daily']);
   });
 
   it('lets an existing local path win', () => {

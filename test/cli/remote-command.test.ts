@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Place } from '../../src/cli/location.ts';
 import { parseRemoteCommand, remoteArguments } from '../../src/cli/remote-command.ts';
 import type { RemoteCommand } from '../../src/cli/remote-command.ts';
 import { splitWords } from '../../src/cli/split-words.ts';
@@ -66,22 +67,51 @@ const choices = fc.record({
   prefix: fc.option(text),
   exclude: fc.array(fc.string()),
 });
+const place: fc.Arbitrary<Place> = fc.oneof(
+  fc.record({
+    backend: fc.constant('directory' as const),
+    // What begins like a backend is written with ./ in front.
+    path: text.filter((path) => !/^(dir|zfs|btrfs):/.test(path)),
+  }),
+  fc.record({ backend: fc.constant('zfs' as const), path: text.map((name) => `tank/${name}`) }),
+  fc.record({ backend: fc.constant('btrfs' as const), path: text.map((name) => `/${name}`) }),
+);
+const base = { place, recursive: fc.boolean(), sudo: fc.boolean() };
 const remoteCommand: fc.Arbitrary<RemoteCommand> = fc.oneof(
   fc.record({
     command: fc.constant('serve' as const),
+    ...base,
     snapshot: fc.constantFrom('none' as const, 'take' as const, 'plan' as const),
     choices,
-    path: text,
+    send: fc.record({ raw: fc.boolean(), properties: fc.boolean() }),
+    receive: fc.record({
+      options: fc.array(text),
+      exclude: fc.array(text),
+      placeholderEncryption: fc.option(fc.constantFrom('inherit' as const, 'off' as const)),
+      fromSnapshots: fc.option(text),
+    }),
+    sourceRoot: fc.option(text),
   }),
   fc.record({
     command: fc.constant('snapshot' as const),
+    ...base,
     choices,
     dryRun: fc.boolean(),
     force: fc.boolean(),
     json: fc.boolean(),
-    path: text,
   }),
-  fc.record({ command: fc.constantFrom('list' as const, 'verify' as const), json: fc.boolean(), path: text }),
+  fc.record({
+    command: fc.constantFrom('list' as const, 'verify' as const, 'holds' as const),
+    ...base,
+    json: fc.boolean(),
+  }),
+  fc.record({
+    command: fc.constant('release' as const),
+    ...base,
+    json: fc.boolean(),
+    dryRun: fc.boolean(),
+    job: fc.option(text),
+  }),
 );
 
 describe('parseRemoteCommand', () => {
@@ -95,12 +125,9 @@ describe('parseRemoteCommand', () => {
   });
 
   it('ends the options before the location', () => {
-    expect(remoteArguments({ command: 'list', json: true, path: '--help' })).toEqual([
-      'list',
-      '--json',
-      '--',
-      '--help',
-    ]);
+    const help = { backend: 'directory', path: '--help' } as const;
+    const command = { command: 'list', json: true, place: help, recursive: false, sudo: false } as const;
+    expect(remoteArguments(command)).toEqual(['list', '--json', '--', '--help']);
   });
 
   it.each([
@@ -117,6 +144,9 @@ describe('parseRemoteCommand', () => {
     [['snapferry', 'serve', '--stdio=yes', '--', '/x'], /stdio/],
     [['snapferry', 'serve', '--stdio', '--snapshot', '--snapshot-dry-run', '--', '/x'], /exclude each other/],
     [['snapferry', 'verify', '--to', '/etc', '--', '/x'], /Unknown option '--to'/],
+    [['snapferry', 'list', '--', 'zfs:-r'], /begin with a letter/],
+    [['snapferry', 'list', '--', 'btrfs:data'], /absolute path/],
+    [['snapferry', 'serve', '--stdio', '--placeholder-encryption=on', '--', 'zfs:tank'], /is inherit or off/],
   ])('refuses %j', (words, why) => {
     expect(() => parseRemoteCommand(words)).toThrow(UsageError);
     expect(() => parseRemoteCommand(words)).toThrow(why);

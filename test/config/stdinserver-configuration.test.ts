@@ -25,12 +25,93 @@ const problem = (text: string, identity = 'web1'): string => {
 
 describe('parseRights', () => {
   it('reads the rights of an identity', () => {
+    const directory = (pattern: string) => ({ backend: 'directory', pattern, isMeant: true });
+    const others = { sudo: false, receive: { options: {}, exclude: [], takeProperties: false, placeholderEncryption: null } };
     expect(parseRights(sample, 'c.yml', 'web1')).toEqual({
-      sources: ['/srv/data', '/srv/www'],
-      sink: '/backup/web1',
+      ...others,
+      sources: [directory('srv/data<'), directory('srv/www<')],
+      sink: { backend: 'directory', path: '/backup/web1' },
       snapshot: true,
     });
-    expect(parseRights(sample, 'c.yml', 'reader')).toEqual({ sources: ['/srv/data'], sink: null, snapshot: false });
+    expect(parseRights(sample, 'c.yml', 'reader')).toEqual({
+      ...others,
+      sources: [directory('srv/data<')],
+      sink: null,
+      snapshot: false,
+    });
+  });
+
+  it('reads datasets, as a list with all below or as a map of patterns', () => {
+    const { sources: list, sink } = parseRights(
+      'identities: {w: {sources: [zfs:tank/home, "btrfs:/data/@home", "zfs:pool<", dir:/srv/], sink: zfs:backup}}',
+      'c.yml',
+      'w',
+    );
+    expect(list).toEqual([
+      { backend: 'zfs', pattern: 'tank/home<', isMeant: true },
+      { backend: 'btrfs', pattern: 'data/@home<', isMeant: true },
+      { backend: 'zfs', pattern: 'pool<', isMeant: true },
+      { backend: 'directory', pattern: 'srv<', isMeant: true },
+    ]);
+    expect(sink).toEqual({ backend: 'zfs', path: 'backup' });
+    const map = parseRights(
+      [
+        'identities:',
+        '  w:',
+        '    sources:',
+        '      "zfs:tank<": true',
+        '      "zfs:tank/tmp<": false',
+        '      "zfs:tank/tmp/keep": true',
+        '      "btrfs:/data<": true',
+        '    sudo: true',
+        '    sink: btrfs:/backup',
+        '    receive:',
+        '      options: {compression: zstd, copies: 2}',
+        '      exclude: [atime]',
+        '      takeProperties: true',
+        '      placeholderEncryption: inherit',
+      ].join('\n'),
+      'c.yml',
+      'w',
+    );
+    expect(map).toEqual({
+      sources: [
+        { backend: 'zfs', pattern: 'tank<', isMeant: true },
+        { backend: 'zfs', pattern: 'tank/tmp<', isMeant: false },
+        { backend: 'zfs', pattern: 'tank/tmp/keep', isMeant: true },
+        { backend: 'btrfs', pattern: 'data<', isMeant: true },
+      ],
+      sink: { backend: 'btrfs', path: '/backup' },
+      snapshot: false,
+      sudo: true,
+      receive: { options: { compression: 'zstd', copies: '2' }, exclude: ['atime'], takeProperties: true, placeholderEncryption: 'inherit' },
+    });
+  });
+
+  it('points at a pattern that cannot be read', () => {
+    const withSources = (sources: string) => problem(`identities:\n  w:\n    sources: ${sources}\n`, 'w');
+    expect(withSources('{"zfs:tank<x": true}')).toBe(
+      [
+        'c.yml:3:29: identities.w.sources.zfs:tank<x: the pattern "tank<x" has a "<" that is not at its end',
+        '  3 |     sources: {"zfs:tank<x": true}',
+        '    |                             ^',
+      ].join('\n'),
+    );
+    expect(withSources('[zfs:tank/../home]')).toMatch(/3:15: .*component "\.\."/);
+    expect(withSources('["zfs:/tank"]')).toMatch(/must name a ZFS dataset/);
+    expect(withSources('["zfs:"]')).toMatch(/must name a ZFS dataset/);
+    expect(withSources('["btrfs:data"]')).toMatch(/absolute path/);
+    expect(withSources('[/]')).toMatch(/must name a directory below/);
+    expect(withSources('[[/srv]]')).toMatch(/expected a location/);
+    expect(withSources('{"zfs:tank": 1}')).toMatch(/expected true or false/);
+    expect(withSources('{"/srv<": true, "/srv/secret<": false}')).toMatch(
+      /cannot be false: the snapshot of a directory/,
+    );
+    expect(problem('identities:\n  w:\n    sink: zfs:tank<\n', 'w')).toMatch(/3:11: .*not a pattern with "<"/);
+    expect(problem('identities:\n  w:\n    sink: zfs:tank//x\n', 'w')).toMatch(/3:11: .*empty component/);
+    expect(problem('identities:\n  w:\n    sink: zfs:b\n    receive: {exclude: [-r]}\n', 'w')).toMatch(
+      /4:25: .*not the name of a property/,
+    );
   });
 
   it('knows no identity that is not there', () => {
@@ -60,14 +141,12 @@ describe('parseRights', () => {
   it('points at a wrong value', () => {
     expect(problem('identities:\n  web1:\n    sources: [/srv/data, www]\n')).toBe(
       [
-        'c.yml:3:26: identities.web1.sources.1: must be an absolute path, e.g. /srv/data',
+        'c.yml:3:26: identities.web1.sources.1: must be an absolute path, e.g. /srv/data, or begin with zfs:',
         '  3 |     sources: [/srv/data, www]',
         '    |                          ^',
       ].join('\n'),
     );
-    expect(problem('identities:\n  web1:\n    sources: /srv\n')).toMatch(
-      /c.yml:3:14: .*expected a list of directories/,
-    );
+    expect(problem('identities:\n  web1:\n    sources: /srv\n')).toMatch(/c.yml:3:14: .*expected a list of locations/);
     expect(problem('identities:\n  web1:\n    sink: /srv/../etc\n')).toMatch(/c.yml:3:11: .*must not have ".."/);
     expect(problem('identities:\n  web1:\n    sink: /s\n    snapshot: yes please\n')).toMatch(
       /c.yml:4:15: .*true or false/,

@@ -2,21 +2,24 @@ import type { Command } from 'commander';
 import type { SnapshotDocument } from '../documents.ts';
 import { exitCodes } from '../exit-code.ts';
 import { formatChanges, printable } from '../format.ts';
-import { snapshotLocal } from '../inspect.ts';
+import { snapshotSite } from '../inspect.ts';
 import { parseLocation } from '../location.ts';
 import type { Location } from '../location.ts';
+import { checkBackendOptions, openSite } from '../open-site.ts';
 import {
   addConnectionOptions,
+  addDatasetOptions,
   addExamples,
   addOutputOptions,
   addSnapshotChoices,
+  addSudoOptions,
   snapshotChoices,
 } from '../options.ts';
-import type { ConnectionFlags, OutputFlags, SnapshotFlags } from '../options.ts';
+import type { ConnectionFlags, DatasetFlags, OutputFlags, SnapshotFlags, SudoFlags } from '../options.ts';
 import { runCommand } from '../run.ts';
 import type { Run } from '../run.ts';
 
-interface Flags extends OutputFlags, ConnectionFlags, SnapshotFlags {
+interface Flags extends OutputFlags, ConnectionFlags, SnapshotFlags, DatasetFlags, SudoFlags {
   readonly dryRun?: boolean;
   readonly force?: boolean;
 }
@@ -24,7 +27,7 @@ interface Flags extends OutputFlags, ConnectionFlags, SnapshotFlags {
 /** `snapferry snapshot LOCATION`. */
 export function configure(command: Command): void {
   command
-    .argument('<location>', 'the directory to take a snapshot of')
+    .argument('<location>', 'the directory or dataset to take a snapshot of')
     .option('-n, --dry-run', 'only show what it would hold')
     .option('-f, --force', 'take one even if nothing has changed')
     .action((text: string) => {
@@ -34,34 +37,43 @@ export function configure(command: Command): void {
         doing: `snapshot ${text}`,
         async body(run) {
           const document = await snapshotAnywhere(run, parseLocation(text), flags);
-          for (const notice of document.notices) run.terminal.note(printable(notice));
-          for (const path of document.missing) {
-            run.terminal.warn(`cannot read ${printable(path)}; it is not in the snapshot`);
-          }
-          run.terminal.print(`${summary(document)}\n`);
+          const missing = takenIn(document).flatMap((taken) => taken.missing);
+          for (const { notices } of takenIn(document))
+            for (const notice of notices) run.terminal.note(printable(notice));
+          for (const path of missing) run.terminal.warn(`cannot read ${printable(path)}; it is not in the snapshot`);
+          run.terminal.print(summary(document));
           run.terminal.printJSON({ ...document, location: text });
-          return document.missing.length > 0 ? exitCodes.incomplete : exitCodes.done;
+          return missing.length > 0 ? exitCodes.incomplete : exitCodes.done;
         },
       });
     });
-  addOutputOptions(addConnectionOptions(addSnapshotChoices(command)));
+  addSudoOptions(addDatasetOptions(addSnapshotChoices(command)));
+  addOutputOptions(addConnectionOptions(command));
   addExamples(command, [
     ['/srv/data', 'take one now'],
     ["--exclude '*.tmp' --dry-run ./work", 'see what would be in it'],
+    ["--recursive --exclude 'tmp<' zfs:tank", 'of a ZFS dataset and all below it but tank/tmp, at the same moment'],
     ['--snapshot-name before-upgrade web1:/srv/data', 'with a name, on another machine'],
   ]);
 }
 
 async function snapshotAnywhere(run: Run, location: Location, flags: Flags): Promise<SnapshotDocument> {
+  const recursive = flags.recursive === true;
+  const sudo = (location.kind === 'local' ? flags.sudo : flags.remoteSudo) === true;
+  checkBackendOptions(location.backend, { recursive, sudo });
   const command = {
     command: 'snapshot',
     json: true,
     choices: snapshotChoices(flags),
     dryRun: flags.dryRun === true,
     force: flags.force === true,
-    path: location.path,
+    place: location,
+    recursive,
+    sudo,
   } as const;
-  if (location.kind === 'local') return snapshotLocal(run, command);
+  if (location.kind === 'local') {
+    return snapshotSite(run, await openSite(location, { logger: run.logger, sudo }), command, { recursive });
+  }
   const [{ remoteDocument }, { snapshotDocument }] = [
     await import('../remote-document.ts'),
     await import('../documents.ts'),
@@ -69,9 +81,22 @@ async function snapshotAnywhere(run: Run, location: Location, flags: Flags): Pro
   return remoteDocument(run, location, command, flags, snapshotDocument);
 }
 
+type Taken = Omit<SnapshotDocument, 'command' | 'location' | 'dryRun' | 'datasets'> & { readonly dataset?: string };
+
+function takenIn(document: SnapshotDocument): readonly Taken[] {
+  return document.datasets ?? [document];
+}
+
 function summary(document: SnapshotDocument): string {
-  const changes = formatChanges(document);
-  if (document.snapshot !== null) return `@${printable(document.snapshot.name)}: ${changes}`;
-  if (!document.taken) return 'nothing has changed since the newest snapshot';
-  return `a snapshot would be taken: ${changes}`;
+  return takenIn(document)
+    .map((taken) => `${lineOf(taken)}\n`)
+    .join('');
+}
+
+function lineOf({ dataset = '', snapshot, taken, ...changes }: Taken): string {
+  const of = printable(dataset);
+  const what = formatChanges(changes);
+  if (snapshot !== null) return `${of}@${printable(snapshot.name)}: ${what}`;
+  const where = of === '' ? '' : `${of}: `;
+  return where + (taken ? `a snapshot would be taken: ${what}` : 'nothing has changed since the newest snapshot');
 }

@@ -1,12 +1,14 @@
 import type { Command } from 'commander';
 import { loadRights, stdinserverConfigurationFile } from '../../config/stdinserver-configuration.ts';
 import type { IdentityRights } from '../../config/stdinserver-configuration.ts';
+import type { DatasetPath } from '../../dataset.ts';
 import { SnapferryError } from '../../errors.ts';
 import { exitCodes } from '../exit-code.ts';
 import type { ExitCode } from '../exit-code.ts';
-import { allSourcesHandler, confinedHandler, grantFor, readOriginalCommand } from '../forced-command.ts';
-import { listLocal, snapshotLocal, verifyLocal } from '../inspect.ts';
-import { splitSnapshot } from '../location.ts';
+import { allSourcesHandler, confinedHandler, readOriginalCommand } from '../forced-command.ts';
+import { grantFor } from '../grant.ts';
+import { listSite, listTraces, snapshotSite, verifySite } from '../inspect.ts';
+import { formatPlace, splitSnapshot } from '../location.ts';
 import { addExamples, addOutputOptions } from '../options.ts';
 import type { OutputFlags } from '../options.ts';
 import type { InspectCommand, RemoteCommand, SnapshotCommand } from '../remote-command.ts';
@@ -34,7 +36,7 @@ export function configure(command: Command): void {
         onInterrupted: () => 'the other side can resume what was under way',
         async body(run) {
           const rights = loadRights(flags.config, identity);
-          if (line === '') return serveStdio(run, () => allSourcesHandler(run, rights), identity);
+          if (line === '') return serveStdio(run, () => allSourcesHandler(run, identity, rights), identity);
           return answer(run, identity, rights, asked ?? readOriginalCommand(line));
         },
       });
@@ -54,6 +56,11 @@ In ${stdinserverConfigurationFile}:
       sources: [/srv/data]     # what it may read, with all below
       sink: /backup/web1       # where it may store, at or below
       snapshot: true           # may have snapshots taken of its sources
+    db1:
+      sources:                 # of ZFS and btrfs: patterns, the most specific decides
+        "zfs:tank<": true      # tank and all below it
+        "zfs:tank/tmp<": false
+      sink: zfs:backup         # stores at or below backup/db1 only
 `;
 
 function tryRead(line: string): RemoteCommand | null {
@@ -69,9 +76,15 @@ async function answer(run: Run, identity: string, rights: IdentityRights, comman
   if (command.command === 'serve') {
     return serveStdio(run, () => confinedHandler(run, identity, rights, command), identity);
   }
-  return command.command === 'snapshot'
-    ? takeConfined(run, identity, rights, command)
-    : inspectConfined(run, identity, rights, command);
+  switch (command.command) {
+    case 'snapshot':
+      return takeConfined(run, identity, rights, command);
+    case 'release':
+      // Nothing a peer asks for removes anything.
+      throw new SnapferryError('ACCESS_DENIED', `${identity} may not release anything; do that on this machine`);
+    default:
+      return inspectConfined(run, identity, rights, command);
+  }
 }
 
 async function takeConfined(
@@ -80,12 +93,14 @@ async function takeConfined(
   rights: IdentityRights,
   command: SnapshotCommand,
 ): Promise<ExitCode> {
-  const { dataset, mayRead } = await grantFor(identity, rights, command.path);
-  if (!mayRead || !(rights.snapshot || command.dryRun)) {
-    throw new SnapferryError('ACCESS_DENIED', `${identity} may not take snapshots of ${command.path}`);
+  const { place, recursive } = command;
+  const location = formatPlace(place);
+  const { site, mayRead } = await grantFor(run, { identity, rights, place, recursive });
+  if (!(recursive || mayRead(site.dataset)) || !(rights.snapshot || command.dryRun)) {
+    throw new SnapferryError('ACCESS_DENIED', `${identity} may not take snapshots of ${location}`);
   }
-  const document = await snapshotLocal(run, { ...command, path: dataset.directory });
-  run.terminal.printJSON({ ...document, location: command.path });
+  const document = await snapshotSite(run, site, command, { recursive, may: mayRead });
+  run.terminal.printJSON({ ...document, location });
   return document.missing.length > 0 ? exitCodes.incomplete : exitCodes.done;
 }
 
@@ -96,15 +111,22 @@ async function inspectConfined(
   command: InspectCommand,
 ): Promise<ExitCode> {
   // A name with an "@" is not looked up first: that would tell whether something exists out of bounds.
-  const asked = { kind: 'local', path: command.path } as const;
-  const { location, snapshot } =
+  const asked = { kind: 'local', ...command.place } as const;
+  const { location: place, snapshot } =
     command.command === 'verify' ? splitSnapshot(asked, () => false) : { location: asked, snapshot: null };
-  const { dataset } = await grantFor(identity, rights, location.path);
-  if (command.command === 'list') {
-    run.terminal.printJSON({ ...(await listLocal(dataset.directory)), location: command.path });
-    return exitCodes.done;
+  const { recursive } = command;
+  const { site, mayRead, mayStore } = await grantFor(run, { identity, rights, place, recursive });
+  const location = formatPlace(command.place);
+  const scope = { recursive, may: (filesystem: DatasetPath) => mayRead(filesystem) || mayStore(filesystem) };
+  if (command.command === 'verify') {
+    const document = await verifySite(run, site, snapshot);
+    run.terminal.printJSON({ ...document, location });
+    return document.ok ? exitCodes.done : exitCodes.failed;
   }
-  const document = await verifyLocal(run, { path: dataset.directory, snapshot });
-  run.terminal.printJSON({ ...document, location: command.path });
-  return document.ok ? exitCodes.done : exitCodes.failed;
+  const document =
+    command.command === 'list'
+      ? await listSite(run, site, scope)
+      : await listTraces(run, site, { ...scope, job: null });
+  run.terminal.printJSON({ ...document, location });
+  return exitCodes.done;
 }

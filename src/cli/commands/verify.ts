@@ -3,8 +3,9 @@ import type { Command } from 'commander';
 import type { VerifyDocument } from '../documents.ts';
 import { exitCodes } from '../exit-code.ts';
 import { formatBytes, formatCount, printable } from '../format.ts';
-import { verifyLocal } from '../inspect.ts';
+import { verifySite } from '../inspect.ts';
 import { parseLocation, splitSnapshot } from '../location.ts';
+import { openSite } from '../open-site.ts';
 import { addConnectionOptions, addExamples, addOutputOptions } from '../options.ts';
 import type { ConnectionFlags, OutputFlags } from '../options.ts';
 import { runCommand } from '../run.ts';
@@ -37,14 +38,15 @@ export function configure(command: Command): void {
 async function verifyAnywhere(run: Run, text: string, flags: VerifyFlags): Promise<VerifyDocument> {
   const location = parseLocation(text);
   if (location.kind === 'local') {
-    const { location: directory, snapshot } = splitSnapshot(location, existsSync);
-    return verifyLocal(run, { path: directory.path, snapshot });
+    const { location: place, snapshot } = splitSnapshot(location, existsSync);
+    return verifySite(run, await openSite(place, { logger: run.logger, sudo: false }), snapshot);
   }
   const [{ remoteDocument }, { verifyDocument }] = [
     await import('../remote-document.ts'),
     await import('../documents.ts'),
   ];
-  return remoteDocument(run, location, { command: 'verify', json: true, path: location.path }, flags, verifyDocument);
+  const command = { command: 'verify', json: true, place: location, recursive: false, sudo: false } as const;
+  return remoteDocument(run, location, command, flags, verifyDocument);
 }
 
 function renderVerification({ snapshot, ok, files, bytes, damaged }: VerifyDocument): string {

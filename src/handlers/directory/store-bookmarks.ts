@@ -4,7 +4,7 @@ import type { FilesystemVersion } from '../../dataset.ts';
 import type { Entry } from './entry.ts';
 import { acquireLock } from '../lock.ts';
 import { entriesPath, headerPath, readEntries, readHeader, type SnapshotHeader } from './manifest.ts';
-import { isErrno, replaceDurably, temporarySuffix } from './store-files.ts';
+import { isErrno, replaceDurably, syncDirectory, temporarySuffix } from './store-files.ts';
 import { readHeaders, toVersion } from './store-listing.ts';
 
 const lockWaitMs = 10_000;
@@ -64,6 +64,14 @@ export class BookmarkShelf {
         link(headerPath(this.#directory, from), temporary),
       ),
     );
+  }
+
+  /** Removes a bookmark, and its entries unless another one is of the same version. */
+  async remove(name: string): Promise<void> {
+    await this.#change(async () => {
+      await rm(headerPath(this.#directory, name), { force: true });
+      await syncDirectory(this.#directory);
+    });
   }
 
   /** Changes of bookmarks take milliseconds, hence a lock of their own, which is waited for. */

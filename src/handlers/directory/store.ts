@@ -245,6 +245,12 @@ export class Store {
     if (found.type === 'snapshot') await this.#bookmarks.set(name, this.#manifests, found.name, found.guid);
     else await this.#bookmarks.copy(name, found.name);
   }
+
+  /** Removes a bookmark. One that is not there is well. @throws SnapferryError `INVALID_REQUEST` when the name is unfit */
+  async removeBookmark(name: string): Promise<void> {
+    checkStoredName(name);
+    await this.#bookmarks.remove(name);
+  }
 }
 
 function checkStoredName(name: string): void {

@@ -22,8 +22,12 @@ export interface OurTrace {
 
 /** Which traces are meant. */
 export interface TraceFilter {
-  /** A dataset; what is below it is meant, too. */
+  /** A dataset; what is below it is meant, too, unless `recursive` says otherwise. */
   readonly root: string;
+  /** Default true. */
+  readonly recursive?: boolean | undefined;
+  /** Which datasets. Default: all. */
+  readonly includes?: ((dataset: string) => boolean) | undefined;
   /** Default: those of every client. */
   readonly identity?: string | undefined;
   /** Default: those of every job. */
@@ -37,10 +41,13 @@ export interface TraceFilter {
  * Holds and bookmarks of ours, and nobody else's. @throws SnapferryError `DATASET_NOT_FOUND`, and as `ZfsTool.run` does
  */
 export async function listOurHolds(tool: ZfsTool, filter: TraceFilter): Promise<OurTrace[]> {
-  const { root, signal } = filter;
-  const doing = `looking for our holds and cursors below ${root}`;
-  const { stdout } = await tool.run(listDetailsArguments(root, true), { doing, signal });
-  const all = parseVersionDetails(stdout);
+  const { root, recursive = true, includes = () => true, signal } = filter;
+  const doing = `looking for our holds and cursors ${recursive ? 'below' : 'of'} ${root}`;
+  const { stdout } = await tool.run(listDetailsArguments(root, recursive), { doing, signal });
+  // With a depth of 1 the snapshots of children are not listed, but other versions of zfs need not agree.
+  const all = parseVersionDetails(stdout).filter(
+    ({ dataset }) => (recursive || dataset === root) && includes(dataset),
+  );
   const heldNames = all.filter(({ holds }) => holds > 0).map(({ dataset, version }) => versionName(dataset, version));
   const holds = (await findHolds(tool, heldNames, signal)).map(({ snapshot, kind, owner, tag }) => ({
     dataset: splitVersionName(snapshot)?.dataset ?? '',
