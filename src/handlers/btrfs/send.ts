@@ -27,26 +27,24 @@ export interface BtrfsSendRequest {
 const estimateMsMax = 20_000;
 
 /**
- * Offers a stream. The tool runs from now on; it is stopped when the signal fires, or the bytes are left. Before anything is offered it
- * is known that the stream is of the very snapshots that were asked for, whatever was renamed or made anew meanwhile.
+ * Offers a stream. The tool is started when the first piece is asked for, and stopped when the signal fires or the bytes are left. What
+ * it makes is looked at before any of it is given: it must be of the very snapshots that were asked for, whatever was renamed or made
+ * anew meanwhile, and the beginning that the receiver has must be the same as when it was sent.
  * @throws SnapferryError `VERSION_NOT_FOUND`, `RESUME_TOKEN_INVALID`, `ACCESS_DENIED`, `CANCELLED`, `SOURCE_FAILED` with the tool's own
- * words; `bytes` throws the last two, too, and `TIMEOUT`
+ * words; `bytes` throws these, too, and `TIMEOUT`
  */
 export async function sendStream(tool: BtrfsTool, request: BtrfsSendRequest): Promise<Transfer> {
   const token = request.resumeToken === undefined ? null : decodeResumeToken(request.resumeToken);
   for (const snapshot of [request.from, request.to]) {
     if (snapshot !== null) await requireUnchanged(tool, snapshot, request.signal);
   }
-  if (token !== null && isOfStep(token, request)) {
-    request.onSkip?.(token.offset);
-    const rest = await startAt(tool, request, token);
-    if (rest !== null) return offer(rest, true);
-  }
-  return offer(await start(tool, request), false);
-}
-
-function offer(bytes: StartedStream, resumed: boolean): Transfer {
-  return { format: btrfsStreamFormat, estimatedBytes: null, resumed, bytes };
+  const start = token !== null && isOfStep(token, request) ? token : null;
+  return {
+    format: btrfsStreamFormat,
+    estimatedBytes: null,
+    resumed: start !== null,
+    bytes: new SendBytes(tool, request, start),
+  };
 }
 
 function isOfStep(token: BtrfsResumeToken, { from, to }: BtrfsSendRequest): boolean {
@@ -58,38 +56,6 @@ async function requireUnchanged(tool: BtrfsTool, { subvolume, version }: Snapsho
   if (shown?.uuid === subvolume.uuid && shown.isReadOnly) return;
   const what = shown === null ? 'is gone' : shown.isReadOnly ? 'was made anew' : 'was made writable';
   throw new SnapferryError('VERSION_NOT_FOUND', `${formatVersion(version)} at ${subvolume.path} ${what}; run again`);
-}
-
-async function start(tool: BtrfsTool, request: BtrfsSendRequest): Promise<StartedStream> {
-  const { from, to, streamVersion, signal } = request;
-  const subject = { parent: from?.subvolume.path ?? null, snapshot: to.subvolume.path, streamVersion };
-  const command = tool.start(sendArguments(subject), 'output', { signal });
-  const stream = new StartedStream(command);
-  try {
-    const identities = { uuid: originOf(to.subvolume), parent: from === null ? null : originOf(from.subvolume) };
-    await stream.checkOpening(identities);
-    return stream;
-  } catch (error) {
-    await stream.return();
-    throw error;
-  }
-}
-
-/** The stream from where the receiver got, or null when it is not the one that the receiver has the beginning of. */
-async function startAt(
-  tool: BtrfsTool,
-  request: BtrfsSendRequest,
-  { offset, digest }: BtrfsResumeToken,
-): Promise<StartedStream | null> {
-  const stream = await start(tool, request);
-  try {
-    if (await stream.skip(offset, digest)) return stream;
-  } catch (error) {
-    await stream.return();
-    throw error;
-  }
-  await stream.return();
-  return null;
 }
 
 /** Payload bytes of a full stream, about; null when that takes too long to find out. */
@@ -107,16 +73,18 @@ export async function estimateFull(
   }
 }
 
-/** What a running `btrfs send` gives. Not a generator: one that was left before its first piece would not stop the tool. */
-class StartedStream implements AsyncIterableIterator<Uint8Array, undefined> {
-  readonly #command: RunningCommand;
-  readonly #output: AsyncIterator<Uint8Array>;
-  /** Read ahead to look at, in order. */
-  readonly #ahead: Uint8Array[] = [];
+/** What `btrfs send` gives. Not a generator: one that is left before its first piece could not stop anything. */
+class SendBytes implements AsyncIterableIterator<Uint8Array, undefined> {
+  readonly #tool: BtrfsTool;
+  readonly #request: BtrfsSendRequest;
+  readonly #start: BtrfsResumeToken | null;
+  #output: SendOutput | null = null;
+  #isLeft = false;
 
-  constructor(command: RunningCommand) {
-    this.#command = command;
-    this.#output = command.stdout[Symbol.asyncIterator]();
+  constructor(tool: BtrfsTool, request: BtrfsSendRequest, start: BtrfsResumeToken | null) {
+    this.#tool = tool;
+    this.#request = request;
+    this.#start = start;
   }
 
   [Symbol.asyncIterator](): this {
@@ -124,20 +92,60 @@ class StartedStream implements AsyncIterableIterator<Uint8Array, undefined> {
   }
 
   async next(): Promise<IteratorResult<Uint8Array, undefined>> {
-    const value = this.#ahead.shift() ?? (await this.#read());
+    if (this.#isLeft) return { done: true, value: undefined };
+    this.#output ??= await this.#begin();
+    const value = await this.#output.read();
     return value === null ? { done: true, value: undefined } : { done: false, value };
   }
 
   /** Stops the tool, and waits until it is gone. */
   async return(): Promise<IteratorResult<Uint8Array, undefined>> {
-    await this.#command.stop();
+    this.#isLeft = true;
+    await this.#output?.stop();
     return { done: true, value: undefined };
   }
 
-  /** Null once the tool has exited without an error. Throws its error otherwise. */
-  async #read(): Promise<Uint8Array | null> {
+  async #begin(): Promise<SendOutput> {
+    const { from, to, streamVersion, signal, onSkip } = this.#request;
+    const subject = { parent: from?.subvolume.path ?? null, snapshot: to.subvolume.path, streamVersion };
+    const output = new SendOutput(this.#tool.start(sendArguments(subject), 'output', { signal }));
     try {
-      const next = await this.#output.next();
+      await output.checkOpening(originOf(to.subvolume), from === null ? null : originOf(from.subvolume));
+      if (this.#start !== null) {
+        onSkip?.(this.#start.offset);
+        await output.skip(this.#start.offset, this.#start.digest);
+      }
+      return output;
+    } catch (error) {
+      this.#isLeft = true;
+      await output.stop();
+      throw error;
+    }
+  }
+}
+
+/** The output of a running `btrfs send`. */
+class SendOutput {
+  readonly #command: RunningCommand;
+  readonly #iterator: AsyncIterator<Uint8Array>;
+  /** Read already to be looked at, in order. */
+  readonly #ahead: Uint8Array[] = [];
+
+  constructor(command: RunningCommand) {
+    this.#command = command;
+    this.#iterator = command.stdout[Symbol.asyncIterator]();
+  }
+
+  async stop(): Promise<void> {
+    await this.#command.stop();
+  }
+
+  /** Null once the tool has exited without an error. Throws its error otherwise. */
+  async read(): Promise<Uint8Array | null> {
+    const ahead = this.#ahead.shift();
+    if (ahead !== undefined) return ahead;
+    try {
+      const next = await this.#iterator.next();
       if (next.done !== true) return next.value;
     } catch (error) {
       // A killed tool breaks its output; then the reason is what it was killed for.
@@ -152,49 +160,55 @@ class StartedStream implements AsyncIterableIterator<Uint8Array, undefined> {
    * Reads as far as the stream says which snapshots it is of.
    * @throws SnapferryError `VERSION_NOT_FOUND` when they are others than these
    */
-  async checkOpening(expected: { readonly uuid: UUID; readonly parent: UUID | null }): Promise<void> {
-    let found: { uuid: UUID; parent: UUID | null } | null = null;
-    const visit = (command: Command): null => {
-      if (found === null) {
-        const isSnapshot = command.rule.name === 'snapshot';
-        if (!isSnapshot && command.rule.name !== 'subvol') throw violation(`it begins with ${command.rule.name}`);
-        found = {
-          uuid: formatUUID(command.uuid('uuid')),
-          parent: isSnapshot ? formatUUID(command.uuid('clone_uuid')) : null,
-        };
-      }
-      return null;
-    };
-    const opening = await this.#lookAhead(visit, () => found);
-    if (opening.uuid === expected.uuid && opening.parent === expected.parent) return;
+  async checkOpening(uuid: UUID, parent: UUID | null): Promise<void> {
+    const opening = new Opening();
+    const framing = new StreamFraming(opening);
+    const looked: Uint8Array[] = [];
+    while (opening.uuid === null) {
+      const piece = await this.read();
+      if (piece === null) throw new SnapferryError('SOURCE_FAILED', 'btrfs send gave no stream, and no error either');
+      looked.push(piece);
+      framing.take(piece);
+    }
+    this.#ahead.push(...looked);
+    if (opening.uuid === uuid && opening.parent === parent) return;
     const text = `btrfs send made a stream of ${opening.uuid} from ${opening.parent ?? 'nothing'}, and not the one asked for`;
     throw new SnapferryError('VERSION_NOT_FOUND', `${text}: a snapshot was replaced just now; run again`);
   }
 
-  async #lookAhead<T>(visit: (command: Command) => null, found: () => T | null): Promise<T> {
-    const framing = new StreamFraming({ visit });
-    for (;;) {
-      const piece = await this.#read();
-      if (piece === null) throw new SnapferryError('SOURCE_FAILED', 'btrfs send gave no stream, and no error either');
-      this.#ahead.push(piece);
-      framing.take(piece);
-      const result = found();
-      if (result !== null) return result;
-    }
-  }
-
-  /** Leaves out the first `offset` bytes, if they end with a command and have this digest; whether they do. */
-  async skip(offset: number, digest: string): Promise<boolean> {
+  /**
+   * Leaves out the first bytes.
+   * @throws SnapferryError `RESUME_TOKEN_INVALID` when they do not end with a command, or have another digest
+   */
+  async skip(offset: number, digest: string): Promise<void> {
     const framing = new StreamFraming({ visit: () => null });
     let skipped = 0;
     while (skipped < offset) {
-      const piece = this.#ahead.shift() ?? (await this.#read());
-      if (piece === null) return false;
+      const piece = await this.read();
+      if (piece === null) break;
       const part = piece.subarray(0, offset - skipped);
       framing.take(part);
       skipped += part.length;
       if (part.length < piece.length) this.#ahead.unshift(piece.subarray(part.length));
     }
-    return framing.position?.offset === offset && framing.position.digest.value() === digest;
+    const { position } = framing;
+    if (position?.offset === offset && position.digest.value() === digest) return;
+    const text = 'the stream is no longer made as it was when its beginning was sent, so it cannot go on from there';
+    throw new SnapferryError('RESUME_TOKEN_INVALID', `${text}; discard the partial receive and start the step anew`);
+  }
+}
+
+/** Waits for the first command of a stream. */
+class Opening {
+  uuid: UUID | null = null;
+  parent: UUID | null = null;
+
+  visit(command: Command): null {
+    if (this.uuid !== null) return null;
+    const { name } = command.rule;
+    if (name !== 'subvol' && name !== 'snapshot') throw violation(`it begins with ${name}`);
+    this.uuid = formatUUID(command.uuid('uuid'));
+    if (name === 'snapshot') this.parent = formatUUID(command.uuid('clone_uuid'));
+    return null;
   }
 }
