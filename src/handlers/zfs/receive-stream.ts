@@ -77,19 +77,21 @@ export class ReceiveStream {
    * @throws SnapferryError `STREAM_TRUNCATED`, or whatever the bytes throw
    */
   async next(): Promise<Uint8ArrayList | null> {
-    for (;;) {
+    while (this.#kept.byteLength <= heldBytes) {
       const piece = await this.#pull();
       if (piece === null) {
         const rest = this.#kept;
         this.#kept = new Uint8ArrayList();
         return rest.byteLength === 0 ? null : rest;
       }
-      const list = this.#kept;
-      list.append(piece);
-      const giveBytes = list.byteLength - heldBytes;
-      this.#kept = new Uint8ArrayList(list.slice(Math.max(giveBytes, 0)));
-      if (giveBytes > 0) return list.sublist(0, giveBytes);
+      this.#kept.append(piece);
+      // What is held back is all that outlives the loan of the piece.
+      if (this.#kept.byteLength <= heldBytes) this.#kept = new Uint8ArrayList(this.#kept.slice());
     }
+    const list = this.#kept;
+    const giveBytes = list.byteLength - heldBytes;
+    this.#kept = new Uint8ArrayList(list.slice(giveBytes));
+    return list.sublist(0, giveBytes);
   }
 
   /** Tells the source that nothing more is wanted, unless it has ended. Idempotent; never throws. */
