@@ -19,7 +19,16 @@ import { toolToTool } from './tool-to-tool.ts';
 import { transfer } from './transfer.ts';
 import { zfsList } from './zfs-list.ts';
 
-const questions: readonly Question[] = [transfer, otherLibraries, ssh, toolToTool, memory, requests, directory, zfsList];
+const questions: readonly Question[] = [
+  transfer,
+  otherLibraries,
+  ssh,
+  toolToTool,
+  memory,
+  requests,
+  directory,
+  zfsList,
+];
 
 const usage = `npm run bench -- [OPTION]…
 
@@ -78,7 +87,7 @@ function readArguments(argv: readonly string[]): Request | null {
   };
 }
 
-async function run(request: Request): Promise<void> {
+async function run(request: Request, signal: AbortSignal): Promise<void> {
   const machine = machineFacts();
   if (!request.json) process.stdout.write(`${describeMachine(machine)}\n\n`);
   const ownFolder = fileURLToPath(new URL('../.tmp/', import.meta.url));
@@ -89,7 +98,7 @@ async function run(request: Request): Promise<void> {
   try {
     await compilePrograms(programFolder);
     const { quick, profileFolder } = request;
-    const answers = await answer(request, { quick, profileFolder, programFolder, workFolder });
+    const answers = await answer(request, { quick, profileFolder, programFolder, workFolder, signal });
     if (request.json) process.stdout.write(`${JSON.stringify({ machine, quick, results: answers }, null, 2)}\n`);
     else {
       process.stdout.write(renderSummary(answers));
@@ -142,4 +151,15 @@ try {
   process.exit(2);
 }
 if (request === null) process.stdout.write(usage);
-else await run(request);
+else {
+  const interruption = new AbortController();
+  // Trees of a gigabyte and an sshd are not to be left behind.
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => interruption.abort());
+  try {
+    await run(request, interruption.signal);
+  } catch (error) {
+    if (!interruption.signal.aborted) throw error;
+    process.stderr.write('interrupted\n');
+    process.exitCode = 130;
+  }
+}

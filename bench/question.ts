@@ -54,6 +54,8 @@ export interface Settings {
   readonly programFolder: string;
   /** Where CPU profiles go, or null. */
   readonly profileFolder: string | null;
+  /** Fires when the whole run is to be given up. */
+  readonly signal: AbortSignal;
 }
 
 /** What a question asks of a machine that may not have all it takes. */

@@ -19,6 +19,7 @@ export async function runProgram(
   const argv = [...nodeArguments, path, JSON.stringify(argument)];
   const child = spawn(process.execPath, argv, {
     stdio: ['ignore', 'pipe', 'inherit'],
+    signal: settings.signal,
     timeout: runMsMax,
     killSignal: 'SIGKILL',
   });
