@@ -35,27 +35,21 @@ export interface ConfigurationWarning {
  * Stable names of warnings.
  * - `no_pruning`: snapshots are taken or received, and nothing here ever removes one.
  * - `prunes_unreplicated`: the sending side may remove snapshots that were never replicated.
- * - `prunes_last_common`: nothing but a bookmark (or nothing at all) would be left to start the next transfer from.
- * - `prunes_foreign`: `others: destroy` removes snapshots that were not taken by this program.
+ * - `prunes_last_common`: the last snapshot that both sides have may be removed, and nothing marks it.
  * - `pruned_twice`: two jobs prune the same datasets by different rules.
  * - `shared_target`: two jobs may store into the same place.
- * - `sink_in_source`: a job's target lies among the datasets of another job, which would replicate the copies again.
+ * - `sink_in_source`: a job takes snapshots of the copies that another one stores.
  * - `never_runs`: nothing but a wakeup ever starts the job.
  * - `never_stale`: nobody would be told that the job has stopped bringing new snapshots, though others are watched.
- * - `unprotected`: what is said about protection does not keep the next transfer incremental.
- * - `readable_by_others`: a plain TCP connection is used beyond this machine.
  * - `no_jobs`: there is nothing to do.
  */
 export type WarningCode =
   | 'no_pruning'
   | 'prunes_unreplicated'
   | 'prunes_last_common'
-  | 'prunes_foreign'
   | 'pruned_twice'
   | 'shared_target'
   | 'sink_in_source'
   | 'never_runs'
   | 'never_stale'
-  | 'unprotected'
-  | 'readable_by_others'
   | 'no_jobs';

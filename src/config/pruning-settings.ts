@@ -1,3 +1,5 @@
+import type { GridBucket } from '../snapshot-grid.ts';
+
 /** What a job removes. Each side removes its own; nothing is ever removed over a connection. */
 export interface PruningSettings {
   /** The datasets of this machine (`keep_sender`; `keep` of `source` and `snap`). Null: nothing is removed of them. */
@@ -14,12 +16,12 @@ export interface Retention {
   readonly others: 'keep' | 'destroy';
 }
 
-/** One rule of a {@link Retention}. A regex is the source of a JavaScript regular expression, known to be valid; null: every name. */
+/** One rule of a {@link Retention}. A regex is what `compileNamePattern` reads, and is known to be valid; null: every name. */
 export type KeepRule =
   /** The newest `count`. */
   | { readonly type: 'last_n'; readonly count: number; readonly regex: string | null }
-  /** Thinned out with age: `1x1h(keep=all) | 24x1h | 14x1d`, known to be valid. */
-  | { readonly type: 'grid'; readonly grid: string; readonly regex: string | null }
+  /** Thinned out with age. */
+  | { readonly type: 'grid'; readonly grid: readonly [GridBucket, ...GridBucket[]]; readonly regex: string | null }
   /** Whatever has (or with `negate` has not) such a name. */
   | { readonly type: 'regex'; readonly regex: string; readonly negate: boolean }
   /** What is not known to have arrived at the other side; with `keepSnapshotAtCursor` also the newest that is. Only of a sender. */

@@ -1,0 +1,90 @@
+import { LineCounter, parseDocument } from 'yaml';
+import type { Document, Node, Pair } from 'yaml';
+import { ConfigurationError } from './configuration-error.ts';
+
+/** A place in a value: keys and indices from the outside in. */
+export type ValuePath = readonly PropertyKey[];
+
+/** A YAML text that could be read, and where everything in it is. */
+export interface YamlSource {
+  /** Its name, for messages. */
+  readonly file: string;
+  /** What it says; undefined when it says nothing. */
+  readonly value: unknown;
+  /**
+   * `file:line:column: problem`, and below it the line itself with a mark. The place is where the value at `path` begins (or its
+   * key); where there is none, where the nearest thing around it begins.
+   */
+  readonly at: (path: ValuePath, problem: string, place?: 'value' | 'key') => LocatedProblem;
+}
+
+/** A problem in words, with what to sort it by. */
+export interface LocatedProblem {
+  readonly text: string;
+  /** Position in the file. */
+  readonly offset: number;
+}
+
+const aliasesMax = 100;
+const textCharactersMax = 4 * 1024 * 1024;
+
+/**
+ * Reads a YAML text.
+ * @param file its name, for messages
+ * @throws ConfigurationError with every error of its syntax
+ */
+export function readYaml(text: string, file: string): YamlSource {
+  if (text.length > textCharactersMax) {
+    throw new ConfigurationError(`${file}: is larger than ${textCharactersMax} characters, which no configuration is`);
+  }
+  const lineCounter = new LineCounter();
+  const document = parseDocument(text, { lineCounter, prettyErrors: false, uniqueKeys: true, merge: true });
+  const locate = (offset: number, problem: string): LocatedProblem => {
+    const { line, col } = lineCounter.linePos(Math.min(offset, text.length));
+    return { offset, text: `${file}:${line}:${col}: ${problem}\n${excerpt(text, line, col)}` };
+  };
+  const fail = (problems: readonly LocatedProblem[]) =>
+    new ConfigurationError(problems.map((problem) => problem.text).join('\n'));
+  if (document.errors.length > 0) throw fail(document.errors.map((error) => locate(error.pos[0], error.message)));
+
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: aliasesMax });
+  } catch (error) {
+    throw fail([locate(0, (error as Error).message)]);
+  }
+  return {
+    file,
+    value: value ?? undefined,
+    at: (path, problem, place = 'value') => locate(offsetOf(document, path, place === 'key'), problem),
+  };
+}
+
+function offsetOf(document: Document, path: ValuePath, ofKey: boolean): number {
+  for (let length = path.length; length > 0; length -= 1) {
+    const parent = length === 1 ? document.contents : document.getIn(path.slice(0, length - 1), true);
+    const key = path[length - 1];
+    const items = (parent as { items?: readonly unknown[] } | null)?.items ?? [];
+    if (typeof key === 'number') {
+      const offset = startOf(items[key]);
+      if (offset !== null) return offset;
+      continue;
+    }
+    const pair = (items as readonly Pair<Node, Node | null>[]).find(
+      (item) => String((item.key as { value?: unknown } | null)?.value) === key,
+    );
+    const offset = ofKey && length === path.length ? startOf(pair?.key) : (startOf(pair?.value) ?? startOf(pair?.key));
+    if (offset !== null) return offset;
+  }
+  return startOf(document.contents) ?? 0;
+}
+
+function startOf(node: unknown): number | null {
+  return (node as Node | null | undefined)?.range?.[0] ?? null;
+}
+
+function excerpt(text: string, line: number, column: number): string {
+  const number = String(line);
+  const content = (text.split('\n')[line - 1] ?? '').replaceAll('\t', ' ').replace(/\r$/, '');
+  return `  ${number} | ${content}\n  ${' '.repeat(number.length)} | ${' '.repeat(column - 1)}^`;
+}
