@@ -42,8 +42,8 @@ export class CommandInput {
       const done = (error?: Error | null): void => {
         this.#watch?.end();
         // What was under way when the pipe was closed on our side is reported as if it had been taken.
-        const isLost = this.#stdin.destroyed ? new Error('the pipe was closed') : null;
-        resolve(error ?? isLost);
+        const lost = this.#stdin.destroyed ? new Error('the pipe was closed') : null;
+        resolve(error ?? lost);
       };
       if (pieces.length > 1) this.#stdin.cork();
       pieces.forEach((piece, index) => {

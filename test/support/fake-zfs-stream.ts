@@ -55,7 +55,9 @@ function planWhole(pool: FakePool, options: ReturnType<typeof parsed>): SendPlan
     from = { name: fromName, guid: base.guid };
   }
   const isRaw = dataset.isEncrypted && options.has('w');
-  if (dataset.isEncrypted && !isRaw && !dataset.isKeyLoaded) return warning('dataset key must be loaded');
+  // A dry run does not notice.
+  const isLocked = dataset.isEncrypted && !isRaw && !dataset.isKeyLoaded;
+  if (isLocked && !options.has('n')) return warning('dataset key must be loaded');
   return { dataset, from, to, offset: 0, isRaw, isResuming: false, preface: '' };
 }
 

@@ -56,18 +56,27 @@ export async function makeBookmark(
   return { dataset, name, kind, isRaw, guid: version.guid, owner, createTXG: version.createTXG };
 }
 
-/** Destroys a bookmark of ours. One that has gone is well. @throws SnapferryError as `ZfsTool.run` does */
+/**
+ * Destroys a bookmark of ours. One that has gone is well.
+ * @param options `mayBeDenied`: lacking the right to is no error
+ * @returns whether it is gone
+ * @throws SnapferryError as `ZfsTool.run` does
+ */
 export async function destroyBookmark(
   tool: ZfsTool,
   { dataset, name }: Pick<FoundBookmark, 'dataset' | 'name'>,
-  signal?: AbortSignal,
-): Promise<void> {
+  options: { readonly mayBeDenied?: boolean; readonly signal?: AbortSignal | undefined } = {},
+): Promise<boolean> {
   const fullName = versionName(dataset, { type: 'bookmark', name });
-  await tool.run(destroyBookmarkArguments(fullName), {
+  const { stderr } = await tool.run(destroyBookmarkArguments(fullName), {
     doing: `removing the former replication cursor ${fullName}`,
-    signal,
-    accepts: (stderr) => zfsCause(stderr) === 'version_not_found',
+    signal: options.signal,
+    accepts(text) {
+      const cause = zfsCause(text);
+      return cause === 'version_not_found' || (cause === 'permission' && options.mayBeDenied === true);
+    },
   });
+  return zfsCause(stderr) !== 'permission';
 }
 
 function nameInDataset(dataset: string, name: string): string {

@@ -174,8 +174,16 @@ export class JobProtection {
   }
 
   async #destroy(traces: Traces, marks: readonly FoundBookmark[]): Promise<void> {
-    for (const mark of marks) await destroyBookmark(this.#tool, mark);
-    traces.bookmarks = traces.bookmarks.filter((other) => !marks.includes(other));
+    for (const mark of marks) {
+      const isGone = await destroyBookmark(this.#tool, mark, { mayBeDenied: true });
+      // The right to destroy a bookmark is the right to destroy the dataset's snapshots, which not everybody wants to give.
+      if (isGone) traces.bookmarks = traces.bookmarks.filter((other) => other !== mark);
+      else
+        this.#logger?.warn(
+          { dataset: mark.dataset, bookmark: mark.name },
+          'a former cursor stays: no right to destroy it',
+        );
+    }
   }
 }
 

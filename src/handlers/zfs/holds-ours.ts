@@ -45,9 +45,7 @@ export async function listOurHolds(tool: ZfsTool, filter: TraceFilter): Promise<
   const doing = `looking for our holds and cursors ${recursive ? 'below' : 'of'} ${root}`;
   const { stdout } = await tool.run(listDetailsArguments(root, recursive), { doing, signal });
   // With a depth of 1 the snapshots of children are not listed, but other versions of zfs need not agree.
-  const all = parseVersionDetails(stdout).filter(
-    ({ dataset }) => (recursive || dataset === root) && includes(dataset),
-  );
+  const all = parseVersionDetails(stdout).filter(({ dataset }) => (recursive || dataset === root) && includes(dataset));
   const heldNames = all.filter(({ holds }) => holds > 0).map(({ dataset, version }) => versionName(dataset, version));
   const holds = (await findHolds(tool, heldNames, signal)).map(({ snapshot, kind, owner, tag }) => ({
     dataset: splitVersionName(snapshot)?.dataset ?? '',
@@ -79,7 +77,8 @@ export async function releaseOurHolds(tool: ZfsTool, filter: TraceFilter): Promi
   }
   for (const [tag, names] of byTag) await releaseSnapshots(tool, tag, names, filter.signal);
   for (const { tag, dataset, name } of traces) {
-    if (tag === null) await destroyBookmark(tool, { dataset, name: name.slice(dataset.length + 1) }, filter.signal);
+    if (tag === null)
+      await destroyBookmark(tool, { dataset, name: name.slice(dataset.length + 1) }, { signal: filter.signal });
   }
   return traces;
 }

@@ -150,6 +150,28 @@ describe('a transfer of a job', () => {
     expect(fixture.bookmarks()).toEqual([]);
   });
 
+  test('without the right to destroy bookmarks, former cursors stay and everything else goes on', async () => {
+    const handler = fixture.handler();
+    const one = fixture.snapshot('one');
+    const two = fixture.snapshot('two');
+    fixture.fake.intercept = ([command]) =>
+      command === 'destroy' ? { status: 1, stderr: 'cannot destroy bookmark: permission denied\n' } : undefined;
+    for (const [from, to] of [
+      [null, one],
+      [one, two],
+    ] as const) {
+      await fixture.transfer(handler, { from, to });
+      await fixture.complete(handler, to);
+    }
+    expect(fixture.holds()).toEqual([]);
+    expect(fixture.bookmarks()).toEqual(['TENTATIVE one', 'CURSOR one', 'TENTATIVE two', 'CURSOR two']);
+    const denied = releaseOurHolds(zfsTool({ argv: [fixture.fake.program] }), { root: 'tank' });
+    expect((await failure(denied)).message).toMatch(/permission denied; grant this user/);
+    fixture.fake.intercept = () => undefined;
+    await fixture.complete(fixture.handler(), two);
+    expect(fixture.bookmarks()).toEqual(['CURSOR two']);
+  });
+
   test('a snapshot that goes just before it is held', async () => {
     const one = fixture.snapshot('one');
     fixture.fake.intercept = ([command]) => {

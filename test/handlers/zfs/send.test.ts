@@ -148,7 +148,7 @@ describe('options', () => {
     const step = { from: null, to: fixture.snapshot('one') };
     expect(await sent({}, step)).toBe('-w tank/home@one');
     expect(await sent({ encrypted: true }, step)).toBe('-w tank/home@one');
-    const locked = await failure(fixture.offer(fixture.handler({ send: { encrypted: false } }), step));
+    const locked = await failure(sent({ encrypted: false }, step));
     expect(locked.message).toMatch(/key must be loaded.*zfs load-key/s);
     dataset.isKeyLoaded = true;
     expect(await sent({ encrypted: false }, step)).toBe('tank/home@one');
