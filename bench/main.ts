@@ -37,6 +37,7 @@ those of each round. Never fails because something was slow. A real run wants an
 
   --quick          everything small, one round: only shows that the benches run
   --only NAME      one question: ${questions.map(({ name }) => name).join(', ')}; may be repeated
+  --contest TEXT   only contests whose title in the table contains it, such as 'over tls'
   --rounds N       rounds counted, default 5
   --folder DIR     where sockets and trees are made, default the system's folder for temporary files
   --profile DIR    CPU profiles of both ends into DIR, and a summary of each; one round
@@ -48,6 +49,8 @@ those of each round. Never fails because something was slow. A real run wants an
 /** What the command line asks for. */
 interface Request {
   readonly chosen: readonly Question[];
+  /** Part of the subjects of the contests wanted. */
+  readonly contest: string;
   readonly quick: boolean;
   readonly rounds: number;
   readonly folder: string;
@@ -62,6 +65,7 @@ function readArguments(argv: readonly string[]): Request | null {
     options: {
       quick: { type: 'boolean', default: false },
       only: { type: 'string', multiple: true },
+      contest: { type: 'string', default: '' },
       rounds: { type: 'string', default: '5' },
       folder: { type: 'string', default: tmpdir() },
       profile: { type: 'string' },
@@ -78,6 +82,7 @@ function readArguments(argv: readonly string[]): Request | null {
   const isOnce = values.quick || values.profile !== undefined;
   return {
     chosen: questions.filter(({ name }) => names.includes(name)),
+    contest: values.contest,
     quick: values.quick,
     rounds: isOnce ? 1 : Number(values.rounds),
     folder: values.folder,
@@ -122,7 +127,9 @@ async function answer(request: Request, settings: Settings): Promise<Answer[]> {
     }
     const { contests, release } = await ask(settings);
     try {
-      for (const contest of contests) answers.push({ question: name, ...(await hold(name, contest, request)) });
+      for (const contest of contests.filter(({ subject }) => subject.includes(request.contest))) {
+        answers.push({ question: name, ...(await hold(name, contest, request)) });
+      }
     } finally {
       await release?.();
     }
