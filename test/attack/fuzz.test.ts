@@ -10,7 +10,7 @@ import { testSeed } from '../support/scripted-peer.ts';
 const framesTotal = 60_000;
 const MiB = 1024 * 1024;
 
-describe(`spoilt frames, some seconds of them (SNAPFERRY_SEED=${testSeed})`, () => {
+describe(`spoilt frames, some seconds of them (scenario 4, SNAPFERRY_SEED=${testSeed})`, () => {
   test.each(fuzzTargets)('$name', async (target) => {
     const watch = await memoryGauge();
     const { failure, frames } = await runFuzz(target, { seed: testSeed, framesMin: framesTotal * target.share });

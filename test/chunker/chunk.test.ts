@@ -27,7 +27,7 @@ async function hexOf(payloadBytesMax: number, ...pieces: (Uint8Array | Uint8Arra
 
 const bytes = Buffer.from('cafebabe', 'hex');
 
-describe('chunk', () => {
+describe('chunk (scenario 6)', () => {
   test.each([
     ['nothing', 4, [], '00000000'],
     ['an empty piece', 4, [Buffer.alloc(0)], '00000000'],

@@ -33,7 +33,7 @@ describe('writing', () => {
   });
 });
 
-describe('reading integers', () => {
+describe('reading integers (scenario 7)', () => {
   test.each<[string, number | bigint]>([
     ['9007199254740991', 9007199254740991],
     ['9007199254740992', 9007199254740992n],

@@ -16,7 +16,7 @@ const result = (fields: Partial<FilesystemResult>): FilesystemResult => ({
 });
 
 describe('exitCodeOf', () => {
-  it('has a documented code, never 0, for every error code of the library', () => {
+  it('has a documented code, never 0, for every error code of the library (scenario 21)', () => {
     const table = Object.fromEntries(errorCodes.map((code) => [code, exitCodeOf(new SnapferryError(code, ''))]));
     expect(table).toMatchInlineSnapshot(`
       {

@@ -39,7 +39,7 @@ describe('pullInto', () => {
     await connection.close();
   });
 
-  it('tells the pusher which dataset failed, and why', async () => {
+  it('tells the pusher which dataset failed, and why (scenario 19)', async () => {
     const { pusher, receiver, handler } = pusherAndReceiver();
     receiver.faults.beforeCommit = ([name]) => {
       if (name === 'a') throw new SnapferryError('INTERNAL', 'the disk is full');

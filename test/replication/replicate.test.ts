@@ -158,7 +158,7 @@ describe.each([
     else expect(resumed?.bytes).toBeLessThan(10_000 - left + 200);
   });
 
-  it('stops an endless sender when the sink fails, and the sink’s cause wins', async () => {
+  it('stops an endless sender when the sink fails, and the sink’s cause wins (scenario 16)', async () => {
     let hasStopped = false;
     const endless: RPCHandler = {
       ...source.handler,

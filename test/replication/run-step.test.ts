@@ -19,7 +19,7 @@ afterEach(() => fixture.close());
 const text = (letter: string, bytes = 3500) => letter.repeat(bytes);
 
 describe('one step', () => {
-  it('both sides fail: the first is the error, the other is told too', async () => {
+  it('both sides fail: the first is the error, the other is told too (scenario 17)', async () => {
     source.snapshot('a', 's1', text('1'));
     source.faults.sourceBytes = (offset) => {
       if (offset >= 2000) throw new SnapferryError('SOURCE_FAILED', 'read error');

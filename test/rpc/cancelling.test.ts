@@ -4,7 +4,7 @@ import { cancel, filesystems, session, versions } from '../support/served-sessio
 import { filesystem } from '../support/session.ts';
 import { hang } from '../support/transfers.ts';
 
-describe('Cancel', () => {
+describe('Cancel (scenario 18)', () => {
   test('of the request being handled', async () => {
     const hanging = hang();
     const { peer, expectInService } = await session({ filesystems: (_, context) => hanging.until(context) });

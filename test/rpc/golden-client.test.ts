@@ -117,7 +117,7 @@ const failures: Record<string, { code: ErrorCode; fromPeer: boolean; says: RegEx
   '44b77a8/06-versions-year-10000': { code: 'PROTOCOL_VIOLATION', fromPeer: false, says: /unexpected end/ },
 };
 
-describe.each([1, 2] as const)('our client (up to version %i) and the recorded server', (maximumVersion) => {
+describe.each([1, 2] as const)('our client (up to version %i), the recorded server (scenario 8)', (maximumVersion) => {
   test.each(recordedSteps.filter(isHealthy).map((step) => [step.name, step] as const))(
     '%s: asks as recorded and understands the answer',
     async (_, step) => {

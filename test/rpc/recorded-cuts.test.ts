@@ -56,7 +56,7 @@ const hasCall = ({ name, client, server, needsHello }: RecordedStep): boolean =>
 
 const answered = recordedSteps.filter(hasCall).map((step) => [step.name, step] as const);
 
-describe('what the recorded server says', () => {
+describe('what the recorded server says (scenarios 1, 3)', () => {
   test.each(answered)('%s: cut anywhere, it is an error', async (_, step) => {
     const response = wireOf(step.server);
     for (const offset of offsetsOf(step)) {
@@ -126,7 +126,7 @@ const requests = recordedSteps
   .filter(({ server }) => server.length > 0)
   .map((step) => [step.name, step] as const);
 
-describe('what the recorded client asks', () => {
+describe('what the recorded client asks (scenarios 1, 3)', () => {
   test.each(requests)('%s: cut anywhere, it is not executed', async (_, step) => {
     const request = wireOf(step.client);
     for (let offset = 0; offset < request.byteLength; offset++) {
@@ -150,7 +150,7 @@ describe('what the recorded client asks', () => {
 /** Some 7,000 offsets of a whole push: every 7th, beginning elsewhere in each run, all with `SNAPFERRY_EVERY_OFFSET=1`. */
 const stride = process.env['SNAPFERRY_EVERY_OFFSET'] === '1' ? 1 : 7;
 
-describe(`the recorded push (SNAPFERRY_SEED=${testSeed})`, () => {
+describe(`the recorded push (scenario 1, SNAPFERRY_SEED=${testSeed})`, () => {
   const step = recordedStep('15-pullme');
   const policy = { initialReplicationPolicy: 'most_recent' } as const;
 
@@ -199,7 +199,7 @@ describe(`the recorded push (SNAPFERRY_SEED=${testSeed})`, () => {
   });
 });
 
-describe('the very first bytes', () => {
+describe('the very first bytes (scenarios 1, 8b)', () => {
   test('a hello in single bytes is no banner, though its first byte is printable', async () => {
     const { stream, peer } = scripted();
     const connecting = ByteStreamRPC.connect(stream);

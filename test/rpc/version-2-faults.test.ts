@@ -38,7 +38,7 @@ function expectBeginningOf(results: readonly Result[], whole: readonly Result[],
   expect(results.slice(0, good.length), context).toEqual(good);
 }
 
-describe.each([1, 2] as const)('a session in version %i between our own ends', (version) => {
+describe.each([1, 2] as const)('a session in version %i between our own ends (scenarios 1, 3)', (version) => {
   const name = `cut %s: never a success of what was cut (SNAPFERRY_SEED=${testSeed})`;
   test.each(['toFar', 'toNear'] as const)(name, async (direction) => {
     const { log, sentBytes } = await healthy(version);
@@ -65,7 +65,7 @@ describe.each([1, 2] as const)('a session in version %i between our own ends', (
   });
 });
 
-describe.each([1, 2] as const)('a transfer in version %i', (maximumVersion) => {
+describe.each([1, 2] as const)('a transfer in version %i (scenario 1)', (maximumVersion) => {
   /** Answers to hello and request, the stream, and the trailer in version 2. */
   const messageCount = maximumVersion === 1 ? 3 : 4;
 
@@ -99,7 +99,7 @@ describe.each([1, 2] as const)('a transfer in version %i', (maximumVersion) => {
   });
 });
 
-describe('a transfer in version 2 with one byte changed on the way', () => {
+describe('a transfer in version 2 with one byte changed on the way (scenario 2)', () => {
   const expected = seededBytes('initialTransfer', 300);
 
   async function transfer(toNear: Fault): Promise<{ outcome: unknown; sentBytes: number }> {

@@ -119,7 +119,7 @@ async function received(prefix: string): Promise<MemoryBackend> {
 const lossless: readonly FaultKind[] = ['slow', 'pause'];
 const losing: readonly FaultKind[] = ['stall', 'reset'];
 
-describe.each(['unix', 'tcp'] as const)(`a faulty line, %s (SNAPFERRY_SEED=${testSeed})`, (transport) => {
+describe.each(['unix', 'tcp'] as const)(`a faulty line, %s (scenario 9, SNAPFERRY_SEED=${testSeed})`, (transport) => {
   const each = Array.from({ length: runs }, (_, run) => run);
 
   test.each(each)('pull %i: ends with a code or whole, and the next run makes it whole', async (run) => {
