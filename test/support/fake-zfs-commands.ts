@@ -103,6 +103,7 @@ function valueOf(pool: FakePool, target: Target, property: string): { value: str
     inconsistent: dataset.partial !== null && dataset.snapshots.length === 0 ? '1' : '0',
     mounted: 'no',
     referenced: String(dataset.content.length),
+    written: dataset.snapshots.length === 0 || dataset.isModified ? String(dataset.content.length + 1) : '0',
     keystatus: dataset.isEncrypted ? (dataset.isKeyLoaded ? 'available' : 'unavailable') : '-',
   };
   const fact = facts[property];
