@@ -6,17 +6,16 @@ import type { ReceiveRequest, ReceiveResult } from '../../sink.ts';
 import type { ZfsTool } from './commands-tool.ts';
 import { zfsStreamFormat } from './handler.ts';
 import { versionName } from './names.ts';
-import type { JobOwner } from './names-ours.ts';
 import { destroyPlaceholder, isEmptyPlaceholder, replacementFor, unmarkPlaceholder } from './placeholder.ts';
 import { explainRefusal, runReceive } from './receive.ts';
 import { receiveProperties } from './receive-properties.ts';
 import type { ReceivePropertyOptions } from './receive-properties.ts';
 import type { ReceiveStream, StreamHead } from './receive-stream.ts';
 import { abortReceive } from './sink-abort.ts';
-import { holdNewest } from './sink-holds.ts';
+import type { NewestHolds } from './sink-holds.ts';
 import { readState } from './sink-state.ts';
 import type { DatasetState } from './sink-state.ts';
-import { listVersions } from './versions.ts';
+import { checkIncrement, findReceived, listVersionsIfThere } from './sink-versions.ts';
 
 /** What receiving takes beside the transfer. */
 export interface ReceiveContext {
@@ -24,18 +23,10 @@ export interface ReceiveContext {
   /** Checked name of the copy. */
   readonly dataset: string;
   /** Null: nothing is held. */
-  readonly owner: JobOwner | null;
+  readonly holds: NewestHolds | null;
   readonly properties: ReceivePropertyOptions;
   readonly logger: Logger | undefined;
   readonly signal: AbortSignal | undefined;
-}
-
-/** What is there before a receive. */
-interface Target {
-  /** Null: nothing. */
-  readonly state: DatasetState | null;
-  /** Oldest first. */
-  readonly versions: readonly FilesystemVersion[];
 }
 
 /**
@@ -60,18 +51,17 @@ export async function receiveTransfer(
   const snapshot = versionName(dataset, { type: 'snapshot', name: to.name });
   const head = await stream.head(context.properties.fromSender === true);
   checkHead(head, request);
-  const target = await clearedTarget(context, request);
-  checkVersions(dataset, target.versions, request);
-  const { state } = target;
-  const isForced = await prepareReplacement(context, request, { head, target });
+  const state = await clearedState(context, request);
+  if (from !== null) await checkIncrement(tool, dataset, { from, to });
+  const isForced = from === null && (await prepareFirst(context, request, { head, state }));
   const properties = receiveProperties(context.properties, {
     kind: head.kind,
     carriesProperties: head.hasPackage && context.properties.fromSender === true,
   });
   const end = await runReceive(tool, { snapshot, properties, isForced, signal }, stream);
-  const versions = await versionsThere(tool, dataset);
-  const received = versions.find(({ type, guid }) => type === 'snapshot' && guid === to.guid);
+  const received = await findReceived(tool, dataset, to);
   if (received === undefined) {
+    const versions = (await listVersionsIfThere(tool, dataset)) ?? [];
     if (!end.isSuccess) throw explainRefusal(end, { dataset, from, versions, head });
     const text = `zfs recv was content, but ${snapshot} with the guid ${to.guid} is not there; it said: ${end.stderr.trim()}`;
     throw new SnapferryError('INTERNAL', text);
@@ -108,50 +98,31 @@ function checkHead(head: StreamHead, { from, to, resumed }: ReceiveRequest): voi
   if (head.kind === 'other') refuse('it is neither of a filesystem nor of a volume');
 }
 
-/** Whatever an interrupted receive left that this one does not go on with is in its way. */
-async function clearedTarget(context: ReceiveContext, { resumed }: ReceiveRequest): Promise<Target> {
-  const { tool, dataset, signal } = context;
-  let state = await readState(tool, dataset, signal);
-  if (state !== null && state.resumeToken !== null && !resumed) {
-    await abortReceive(tool, dataset);
-    state = await readState(tool, dataset, signal);
-  }
-  if (resumed && (state === null || state.resumeToken === null)) {
+/** What is there. Whatever an interrupted receive left that this one does not go on with is in its way, and goes. */
+async function clearedState(
+  { tool, dataset, signal }: ReceiveContext,
+  { resumed }: ReceiveRequest,
+): Promise<DatasetState | null> {
+  const state = await readState(tool, dataset, signal);
+  const hasPartial = state !== null && state.resumeToken !== null;
+  if (resumed && !hasPartial) {
     throw new SnapferryError(
       'RESUME_TOKEN_INVALID',
       `the sender goes on with a transfer of which nothing is in ${dataset}; run again to begin anew`,
     );
   }
-  return { state, versions: state === null ? [] : await listVersions(tool, dataset, signal) };
-}
-
-function checkVersions(dataset: string, versions: readonly FilesystemVersion[], { from, to }: ReceiveRequest): void {
-  const snapshots = versions.filter(({ type }) => type === 'snapshot');
-  const same = snapshots.find(({ guid }) => guid === to.guid);
-  if (same !== undefined && (from === null || same.name !== to.name)) {
-    throw new SnapferryError('INVALID_REQUEST', `${dataset} has that snapshot already, as @${same.name}`);
-  }
-  if (same === undefined && snapshots.some(({ name }) => name === to.name)) {
-    throw new SnapferryError(
-      'INVALID_REQUEST',
-      `${dataset} has another snapshot named @${to.name}; rename one of the two ("zfs rename")`,
-    );
-  }
-  if (from !== null && !snapshots.some(({ guid }) => guid === from.guid)) {
-    throw new SnapferryError(
-      'VERSION_NOT_FOUND',
-      `${dataset} does not have the snapshot with the guid ${from.guid} that the transfer starts from`,
-    );
-  }
+  if (resumed || !hasPartial) return state;
+  await abortReceive(tool, dataset);
+  return readState(tool, dataset, signal);
 }
 
 /** Makes way for a first receive. Says whether it has to be forced. */
-async function prepareReplacement(
-  { tool, dataset }: ReceiveContext,
-  { from, resumed }: ReceiveRequest,
-  { head, target: { state, versions } }: { readonly head: StreamHead; readonly target: Target },
+async function prepareFirst(
+  { tool, dataset, signal }: ReceiveContext,
+  { resumed }: ReceiveRequest,
+  { head, state }: { readonly head: StreamHead; readonly state: DatasetState | null },
 ): Promise<boolean> {
-  if (from !== null || state === null) return false;
+  if (state === null) return false;
   if (state.isInconsistent) {
     if (resumed) return false;
     throw new SnapferryError(
@@ -159,6 +130,7 @@ async function prepareReplacement(
       `${dataset} is being received into by another program; run again once that has ended`,
     );
   }
+  const versions = (await listVersionsIfThere(tool, dataset, signal)) ?? [];
   const snapshots = versions.filter(({ type }) => type === 'snapshot').length;
   if (!isEmptyPlaceholder(state, snapshots)) throw inTheWay(dataset, state, snapshots);
   if (resumed) return true;
@@ -181,18 +153,9 @@ function inTheWay(dataset: string, state: DatasetState, snapshots: number): Snap
   );
 }
 
-async function versionsThere(tool: ZfsTool, dataset: string): Promise<FilesystemVersion[]> {
-  try {
-    return await listVersions(tool, dataset);
-  } catch (error) {
-    if (error instanceof SnapferryError && error.code === 'DATASET_NOT_FOUND') return [];
-    throw error;
-  }
-}
-
 /** What is left to do once the snapshot is there. Nothing of it can make that undone, so what fails is only told. */
 async function settle(
-  { tool, dataset, owner, logger }: ReceiveContext,
+  { tool, dataset, holds, logger }: ReceiveContext,
   done: {
     readonly received: FilesystemVersion;
     readonly kept: ReadonlySet<string>;
@@ -211,6 +174,6 @@ async function settle(
     }
   };
   if (done.wasMarked) await attempt(() => unmarkPlaceholder(tool, dataset, done));
-  if (owner !== null) await attempt(() => holdNewest(tool, dataset, { version: done.received, owner }));
+  if (holds !== null) await attempt(() => holds.moveTo(dataset, done.received));
   return notices;
 }

@@ -15,9 +15,10 @@ import type { ReceivePropertyOptions } from './receive-properties.ts';
 import { ReceiveStream } from './receive-stream.ts';
 import { decodeResumeToken } from './resume-token.ts';
 import { abortReceive } from './sink-abort.ts';
+import { NewestHolds } from './sink-holds.ts';
 import { receiveTransfer } from './sink-receive.ts';
 import { readState } from './sink-state.ts';
-import { listVersions } from './versions.ts';
+import { listVersionsIfThere } from './sink-versions.ts';
 
 /** Options of {@link zfsSink}. */
 export interface ZfsSinkOptions {
@@ -38,7 +39,7 @@ export interface ZfsSinkOptions {
  * The receiving half of the ZFS backend: keeps copies as datasets with the sender's snapshots. Nothing that is there is ever rolled
  * back or overwritten, but for empty placeholders of its own. A sender decides neither where a copy is mounted nor any other
  * property, unless the options say so. Nothing needs to be closed.
- * @throws SnapferryError `INVALID_REQUEST` for impossible properties
+ * @throws SnapferryError `INVALID_REQUEST` for impossible properties, or a job id that cannot be part of a tag
  */
 export function zfsSink(options: ZfsSinkOptions): ReplicationSink {
   checkReceiveProperties(options.properties ?? {});
@@ -48,17 +49,20 @@ export function zfsSink(options: ZfsSinkOptions): ReplicationSink {
 class ZfsSink implements ReplicationSink {
   readonly #options: ZfsSinkOptions;
   readonly #tool: ZfsTool;
+  readonly #holds: NewestHolds | null;
   /** Datasets being received into. ZFS refuses a second receive, too, but does not say why. */
   readonly #receiving = new Set<string>();
 
   constructor(options: ZfsSinkOptions) {
     this.#options = options;
     this.#tool = options.tool ?? zfsTool();
+    const { identity = '', jobId } = options;
+    this.#holds = jobId === undefined ? null : new NewestHolds(this.#tool, { identity, jobId });
   }
 
   async filesystemVersions(filesystem: DatasetPath, signal?: AbortSignal): Promise<FilesystemVersion[] | null> {
     return this.#doing('listing the versions of', filesystem, async (dataset) => {
-      const versions = await versionsOrNull(this.#tool, dataset, signal);
+      const versions = await listVersionsIfThere(this.#tool, dataset, signal);
       if (versions === null || versions.length > 0) return versions;
       const state = await readState(this.#tool, dataset, signal);
       // What is only the beginning of a first receive, or was only made to have children, is no copy yet.
@@ -110,9 +114,8 @@ class ZfsSink implements ReplicationSink {
     try {
       return await this.#doing('receiving', request.filesystem, (dataset) =>
         this.#alone(dataset, () => {
-          const { identity = '', jobId, properties = {}, logger } = this.#options;
-          const owner = jobId === undefined ? null : { identity, jobId };
-          const context = { tool: this.#tool, dataset, owner, properties, logger, signal };
+          const { properties = {}, logger } = this.#options;
+          const context = { tool: this.#tool, dataset, holds: this.#holds, properties, logger, signal };
           return receiveTransfer(context, request, stream);
         }),
       );
@@ -146,17 +149,4 @@ class ZfsSink implements ReplicationSink {
 
 function busy(dataset: string): SnapferryError {
   return new SnapferryError('BUSY', `another transfer is being received into ${dataset}; run again once it has ended`);
-}
-
-async function versionsOrNull(
-  tool: ZfsTool,
-  dataset: string,
-  signal: AbortSignal | undefined,
-): Promise<FilesystemVersion[] | null> {
-  try {
-    return await listVersions(tool, dataset, signal);
-  } catch (error) {
-    if (error instanceof SnapferryError && error.code === 'DATASET_NOT_FOUND') return null;
-    throw error;
-  }
 }
