@@ -157,77 +157,74 @@ function recordedPull(step: RecordedStep) {
   };
 }
 
-describe.each([1, 2] as const)(
-  'our server (up to version %i) and the recorded client (scenario 8)',
-  (maximumVersion) => {
-    test.each(recordedSteps.filter(({ name }) => !isSpecial(name)).map((step) => [step.name, step] as const))(
-      '%s: answers as recorded, and stays in service',
-      async (name, step) => {
-        const pulling = { ...recordedHandler(step), pullMe: () => Promise.resolve(recordedPull(step)) };
-        const session = await open(step, maximumVersion, { handler: pulling });
-        await play(session, step);
-        if (name === '17-close') {
-          expect(await session.served).toBeNull();
-          return;
-        }
-        await expectInService(session.peer);
-        await expectQuietEnd(session);
-      },
-    );
-
-    test.each(Object.entries(differences))('%s: answers in our own way', async (name, difference) => {
-      const step = recordedStep(name);
-      const clientIdentity = name.startsWith('50') ? 'local' : 'go';
-      const session = await open(step, maximumVersion, { clientIdentity });
-      const { peer } = session;
-      const requests = name.startsWith('51') ? step.client.slice(0, 2) : step.client;
-      peer.send(wireOf(requests));
-      if (step.exchange.includes('c:half-close')) peer.end();
-      if (difference.errorId !== null) {
-        const header = oracle((await peer.message())!.payload);
-        expect(header).toEqual({
-          RequestId: difference.requestId ?? Array(16).fill(0),
-          ErrorId: difference.errorId,
-          Message: expect.stringMatching(difference.says!) as string,
-          ResponseType: 0,
-        });
+describe.each([1, 2] as const)('our server (to version %i), the recorded client (scenario 8)', (maximumVersion) => {
+  test.each(recordedSteps.filter(({ name }) => !isSpecial(name)).map((step) => [step.name, step] as const))(
+    '%s: answers as recorded, and stays in service',
+    async (name, step) => {
+      const pulling = { ...recordedHandler(step), pullMe: () => Promise.resolve(recordedPull(step)) };
+      const session = await open(step, maximumVersion, { handler: pulling });
+      await play(session, step);
+      if (name === '17-close') {
+        expect(await session.served).toBeNull();
+        return;
       }
-      if (difference.after === 'in service') {
-        if (difference.rest !== undefined) peer.send(difference.rest);
-        await expectInService(peer);
-        await expectQuietEnd(session);
-      } else {
-        const failure = await session.served;
-        expect(failure?.code ?? null).toBe(difference.after === 'STREAM_TRUNCATED' ? difference.after : null);
-        expect(await peer.rest()).toEqual(Buffer.alloc(0));
-      }
-    });
+      await expectInService(session.peer);
+      await expectQuietEnd(session);
+    },
+  );
 
-    test.each(brokenStreams)('%s: never looks complete, and the listener fails', async (name) => {
-      const step = recordedStep(name);
-      const session = await open(step, maximumVersion);
-      peerSends(session, step);
+  test.each(Object.entries(differences))('%s: answers in our own way', async (name, difference) => {
+    const step = recordedStep(name);
+    const clientIdentity = name.startsWith('50') ? 'local' : 'go';
+    const session = await open(step, maximumVersion, { clientIdentity });
+    const { peer } = session;
+    const requests = name.startsWith('51') ? step.client.slice(0, 2) : step.client;
+    peer.send(wireOf(requests));
+    if (step.exchange.includes('c:half-close')) peer.end();
+    if (difference.errorId !== null) {
+      const header = oracle((await peer.message())!.payload);
+      expect(header).toEqual({
+        RequestId: difference.requestId ?? Array(16).fill(0),
+        ErrorId: difference.errorId,
+        Message: expect.stringMatching(difference.says!) as string,
+        ResponseType: 0,
+      });
+    }
+    if (difference.after === 'in service') {
+      if (difference.rest !== undefined) peer.send(difference.rest);
+      await expectInService(peer);
+      await expectQuietEnd(session);
+    } else {
       const failure = await session.served;
-      expect(failure).toMatchObject({ code: 'SOURCE_FAILED', message: 'the recorded source fails here' });
-      const rest = await session.peer.rest();
-      // What a dropped connection had not delivered yet may be lost; what came is a beginning of what was recorded.
-      expect(wireOf(step.server).subarray(0, rest.byteLength)).toEqual(rest);
-    });
+      expect(failure?.code ?? null).toBe(difference.after === 'STREAM_TRUNCATED' ? difference.after : null);
+      expect(await peer.rest()).toEqual(Buffer.alloc(0));
+    }
+  });
 
-    test('49, a pull that fails after it was confirmed: the connection is dropped', async () => {
-      const step = recordedStep('50-pullme-identity-local');
-      const failing = {
-        ...recordedHandler(step),
-        pullMe: () => Promise.resolve(() => Promise.reject(new SnapferryError('BUSY', 'not now'))),
-      };
-      const session = await open(step, maximumVersion, { handler: failing });
-      peerSends(session, step);
-      expect(await session.served).toMatchObject({ code: 'BUSY' });
-      const rest = await session.peer.rest();
-      expect(wireOf(recordedStep('49-pullme-fails').server).subarray(0, rest.byteLength)).toEqual(rest);
-    });
-  },
-);
+  test.each(brokenStreams)('%s: never looks complete, and the listener fails', async (name) => {
+    const step = recordedStep(name);
+    const session = await open(step, maximumVersion);
+    peerSends(session, step);
+    const failure = await session.served;
+    expect(failure).toMatchObject({ code: 'SOURCE_FAILED', message: 'the recorded source fails here' });
+    const rest = await session.peer.rest();
+    // What a dropped connection had not delivered yet may be lost; what came is a beginning of what was recorded.
+    expect(wireOf(step.server).subarray(0, rest.byteLength)).toEqual(rest);
+  });
+
+  test('49, a pull that fails after it was confirmed: the connection is dropped', async () => {
+    const step = recordedStep('50-pullme-identity-local');
+    const failing = {
+      ...recordedHandler(step),
+      pullMe: () => Promise.resolve(() => Promise.reject(new SnapferryError('BUSY', 'not now'))),
+    };
+    const session = await open(step, maximumVersion, { handler: failing });
+    peerSends(session, step);
+    expect(await session.served).toMatchObject({ code: 'BUSY' });
+    const rest = await session.peer.rest();
+    expect(wireOf(recordedStep('49-pullme-fails').server).subarray(0, rest.byteLength)).toEqual(rest);
+  });
+});
 
 function peerSends({ peer }: Session, step: RecordedStep): void {
   peer.send(wireOf(step.client));
