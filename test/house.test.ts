@@ -32,6 +32,7 @@ const allowed: Record<string, readonly string[]> = {
   rpc: ['vocabulary', 'chunker', 'transport/byte-stream.ts', 'transport/listener.ts'],
   handlers: ['vocabulary', 'rpc/interfaces.ts'],
   replication: ['vocabulary', 'rpc/interfaces.ts'],
+  retention: ['vocabulary', 'rpc/interfaces.ts'],
   config: ['vocabulary'],
   cli: ['vocabulary', 'chunker', 'transport', 'rpc', 'handlers', 'replication', 'config'],
 };
