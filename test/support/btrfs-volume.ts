@@ -83,7 +83,7 @@ export class BtrfsVolume {
   #mount(source: string, name: string, options: string): string {
     const point = join(this.root, name);
     mkdirSync(point);
-    run('mount', '-o', `${options},noatime`, '-t', 'btrfs', source, point);
+    run('mount', '-o', `${options},noatime,nobarrier,nodiscard`, '-t', 'btrfs', source, point);
     this.#mounted.push(point);
     return point;
   }
