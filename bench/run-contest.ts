@@ -30,7 +30,7 @@ export interface ContestResult {
   readonly notes: readonly string[];
   readonly figures: readonly Figure[];
   readonly rounds: readonly RoundNoise[];
-  /** Whether every round counted had the machine to itself. */
+  /** Whether every round counted had the machine to itself; true as well where noisy rounds are not discarded. */
   readonly quiet: boolean;
   readonly contenders: readonly { readonly name: string; readonly figures: Readonly<Record<string, Spread>> }[];
   readonly comparisons: readonly ComparisonResult[];
