@@ -65,7 +65,8 @@ export function zfsNameProblem(name: string): string | null {
 export function patternProblem(backend: Backend, pattern: string): string | null {
   if (backend === 'zfs') {
     const name = pattern.replace(/<$/, '');
-    return name === '' ? null : zfsNameProblem(name);
+    // A "<" in the middle is what the filter itself refuses.
+    return name === '' || name.includes('<') ? null : zfsNameProblem(name);
   }
   if (!pattern.startsWith('/')) return 'must be the absolute path of a directory, e.g. "/srv/data"';
   if (backend === 'directory' && pattern.endsWith('<')) {

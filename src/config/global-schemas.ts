@@ -54,7 +54,7 @@ function toCore({ on, jobs, repeat_after, timeout }: WrittenCore) {
 
 const mailAddress = text('a mail address').regex(
   /^[^\s@]+@[^\s@]+$|^[^<>]+ <[^\s@<>]+@[^\s@<>]+>$/,
-  'is no mail address',
+  'must be a mail address, e.g. admin@example.com',
 );
 
 const mailServer = z

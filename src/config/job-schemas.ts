@@ -214,8 +214,4 @@ const local = z
   }));
 
 /** One of `jobs`. */
-export const job = z.discriminatedUnion(
-  'type',
-  [pull, push, source, sink, snap, local],
-  expecting('a job with type and name'),
-);
+export const job = z.discriminatedUnion('type', [pull, push, source, sink, snap, local]);

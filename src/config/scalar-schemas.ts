@@ -67,7 +67,10 @@ export function oneOf<const Words extends readonly [string, ...string[]]>(words:
 
 /** A list of at least one. */
 export function listOf<Schema extends z.ZodType>(item: Schema, what: string) {
-  return z.tuple([item], item, expecting(what));
+  return z
+    .array(item, expecting(what))
+    .min(1, expecting(what))
+    .transform((items) => items as [z.output<Schema>, ...z.output<Schema>[]]);
 }
 
 /** A program and its arguments, as a list of words. */

@@ -31,14 +31,15 @@ const textCharactersMax = 4 * 1024 * 1024;
 /**
  * Reads a YAML text.
  * @param file its name, for messages
+ * @param version `1.1` is what Go programs read, in which `yes`, `no`, `on` and `off` are true or false, too
  * @throws ConfigurationError with every error of its syntax
  */
-export function readYaml(text: string, file: string): YamlSource {
+export function readYaml(text: string, file: string, version: '1.1' | '1.2' = '1.2'): YamlSource {
   if (text.length > textCharactersMax) {
     throw new ConfigurationError(`${file}: is larger than ${textCharactersMax} characters, which no configuration is`);
   }
   const lineCounter = new LineCounter();
-  const document = parseDocument(text, { lineCounter, prettyErrors: false, uniqueKeys: true, merge: true });
+  const document = parseDocument(text, { lineCounter, prettyErrors: false, uniqueKeys: true, merge: true, version });
   const locate = (offset: number, problem: string): LocatedProblem => {
     const { line, col } = lineCounter.linePos(Math.min(offset, text.length));
     return { offset, text: `${file}:${line}:${col}: ${problem}\n${excerpt(text, line, col)}` };
