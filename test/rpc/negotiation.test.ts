@@ -1,3 +1,4 @@
+import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import { ByteStreamRPC } from '../../src/rpc/byte-stream-rpc.ts';
 import { memoryPair } from '../../src/transport/memory.ts';
@@ -54,14 +55,20 @@ test.each([['sha256'], ['xxh64'], []] as const)('a transfer under the digest %s 
   await served;
 });
 
+const heartbeatRange = 'heartbeatMs must be an integer from 1 to 3600000';
 test.each([
-  { heartbeatMs: 0 },
-  { heartbeatMs: 1.5 },
-  { heartbeatMs: 3_600_001 },
-  { minimumVersion: 2, maximumVersion: 1 },
-] as const)('options that cannot be meant are refused: %j', async (options) => {
-  await expect(ByteStreamRPC.connect(memoryPair()[0], options)).rejects.toThrow(RangeError);
-  await expect(ByteStreamRPC.listen(memoryPair()[0], { ...listening, ...options })).rejects.toThrow(RangeError);
+  [{ heartbeatMs: 0 }, heartbeatRange],
+  [{ heartbeatMs: 1.5 }, heartbeatRange],
+  [{ heartbeatMs: 3_600_001 }, heartbeatRange],
+  [{ minimumVersion: 2, maximumVersion: 1 }, 'minimumVersion exceeds maximumVersion'],
+] as const)('options that cannot be meant are refused: %j', async (options, why) => {
+  const refusal = new RangeError(why);
+  await expect(ByteStreamRPC.connect(memoryPair()[0], options)).rejects.toThrow(refusal);
+  await expect(ByteStreamRPC.listen(memoryPair()[0], { ...listening, ...options })).rejects.toThrow(refusal);
+});
+
+test.each([1, 3_600_000])('a heartbeat of %i ms can be meant', async (heartbeatMs) => {
+  expect(await versionOf({ heartbeatMs }, { heartbeatMs })).toBe(2);
 });
 
 describe('our server', () => {
@@ -103,6 +110,13 @@ describe('our server', () => {
     expect(await served).toBeNull();
   });
 
+  test('says which version it wants of a peer that has only 1', async () => {
+    const options = { ...listening, minimumVersion: 2 } as const;
+    const { peer, answer } = await scriptedRequester(options, { ClientVersion: 1 });
+    expect(answer).toMatchObject({ ErrorId: 4, Message: 'at least protocol version 2 is required here' });
+    peer.end();
+  });
+
   test('speaks version 2 to a peer that offers more, and answers a second hello plainly', async () => {
     const { peer, answer, served } = await scriptedRequester(listening, { ClientVersion: 1, MaxVersion: 9 });
     expect(answer).toMatchObject({ Version: 2 });
@@ -128,7 +142,16 @@ describe('our client', () => {
     [{ Version: 3 }, 'PROTOCOL_VIOLATION', /version 3, which was not offered/],
     [{ Version: 2, HeartbeatMs: 3_600_001 }, 'PROTOCOL_VIOLATION', /HeartbeatMs/],
     [{ ResponseType: 16 }, 'PROTOCOL_VIOLATION', /not OK/],
-    [{ RequestId: idOf(9) }, 'PROTOCOL_VIOLATION', /another request/],
+    [{ RequestId: idOf(9) }, 'PROTOCOL_VIOLATION', /^hello: the answer belongs to another request$/],
+    [{ RequestId: [0, 9], ErrorId: 5 }, 'PROTOCOL_VIOLATION', /^hello: the answer belongs to another request$/],
+    [{ ErrorId: 4, Message: 'too new' }, 'PROTOCOL_VERSION', /^hello: too new$/],
+    [{ Digest: 'xxh64' }, 'PROTOCOL_VIOLATION', /has what only version 2 has, but not its number/],
+    [{ HeartbeatMs: 1 }, 'PROTOCOL_VIOLATION', /has what only version 2 has, but not its number/],
+    [
+      { Version: 'two' },
+      'PROTOCOL_VIOLATION',
+      /^cannot decode answer to the hello: ResponseHeader.Version: expected an integer/,
+    ],
   ])('refuses the answer %j', async (fields, code, text) => {
     const { stream, peer } = scripted();
     const connecting = ByteStreamRPC.connect(stream);
@@ -139,10 +162,52 @@ describe('our client', () => {
     expect(await peer.rest()).toHaveLength(0);
   });
 
+  test('refuses a digest it knows and did not offer', async () => {
+    const { stream, peer } = scripted();
+    const connecting = ByteStreamRPC.connect(stream, { digests: ['xxh64'] });
+    const { id } = (await nextRequest(peer))!;
+    peer.send(answerTo(id, { ResponseType: 1, Version: 2, Digest: 'sha256' }));
+    await expect(connecting).rejects.toMatchObject({ code: 'PROTOCOL_VIOLATION' });
+    await expect(connecting).rejects.toThrow('the peer chose the digest "sha256", which was not offered');
+  });
+
+  test('says which version is missing when the peer has only 1', async () => {
+    const { stream, peer } = scripted();
+    const connecting = ByteStreamRPC.connect(stream, { minimumVersion: 2 });
+    const { id } = (await nextRequest(peer))!;
+    peer.send(answerTo(id, { ResponseType: 1 }));
+    await expect(connecting).rejects.toMatchObject({ code: 'PROTOCOL_VERSION', fromPeer: false });
+    await expect(connecting).rejects.toThrow('speaks protocol version 1 only, and at least 2 is required here');
+  });
+
+  test('says that a peer has left without an answer, and that one has not answered in time', async () => {
+    const gone = scripted();
+    const ended = ByteStreamRPC.connect(gone.stream);
+    gone.peer.end();
+    await expect(ended).rejects.toMatchObject({ code: 'CONNECTION_LOST' });
+    await expect(ended).rejects.toThrow(`${gone.stream.description} ended without answering the hello`);
+    const mute = scripted();
+    const late = ByteStreamRPC.connect(mute.stream, { limits: { helloMsMax: 1 } });
+    await expect(late).rejects.toMatchObject({ code: 'TIMEOUT' });
+    await expect(late).rejects.toThrow(`${mute.stream.description}: no hello within 1 ms`);
+  });
+
+  test('logs who answered, and in which version', async () => {
+    const lines: string[] = [];
+    const logger = pino({ level: 'debug' }, { write: (line: string) => lines.push(line) });
+    const { peer } = await scriptedResponder({ logger }, { Agent: 'other/1.2' });
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toMatchObject([
+      { msg: 'connected', version: 2, agent: 'other/1.2' },
+    ]);
+    peer.abort();
+  });
+
   test('refuses version 2 where it offered 1', async () => {
     const { stream, peer } = scripted();
     const connecting = ByteStreamRPC.connect(stream, { maximumVersion: 1 });
-    const { id } = (await nextRequest(peer))!;
+    const { id, body } = (await nextRequest(peer))!;
+    // What else it could do is nothing a peer of 2017 was ever told.
+    expect(body).toEqual({ ClientVersion: 1 });
     peer.send(answerTo(id, { ResponseType: 1, Version: 2 }));
     await expect(connecting).rejects.toMatchObject({ code: 'PROTOCOL_VIOLATION' });
   });
