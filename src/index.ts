@@ -91,6 +91,11 @@ export {
 export { connectUnix, listenUnix, type ListenUnixOptions } from './transport/unix.ts';
 
 // Storage backends.
+export { readBtrfsResumeToken } from './handlers/btrfs/resume-token.ts';
+export { btrfsHandler, type BtrfsHandlerOptions, type BtrfsRoot } from './handlers/btrfs/handler.ts';
+export { btrfsSink, type BtrfsSinkOptions } from './handlers/btrfs/sink.ts';
+export { takeBtrfsSnapshot, type BtrfsSnapshotOptions, type BtrfsSnapshotResult } from './handlers/btrfs/snapshot.ts';
+export { type BtrfsToolOptions } from './handlers/btrfs/tool.ts';
 export { type ByteString, type Entry } from './handlers/directory/entry.ts';
 export { directoryHandler, type DirectoryDataset } from './handlers/directory/handler.ts';
 export { type NotApplied, type SnapshotHeader } from './handlers/directory/manifest.ts';
@@ -110,6 +115,23 @@ export {
   type VerifyReport,
 } from './handlers/directory/verify.ts';
 export { restricted, type AccessPolicy } from './handlers/restricted.ts';
+export type { ReadResumeToken, ResumeTokenClaims } from './handlers/admit-token.ts';
+export { confinedSink, placeOfIdentity } from './handlers/confine-dataset.ts';
+export { parseDatasetFilter, type DatasetFilter, type FilterRoot } from './dataset-filter.ts';
+export { type CommandBytes } from './handlers/command-input.ts';
+export { type RunningCommand } from './handlers/run-command.ts';
+export { type ZfsArguments } from './handlers/zfs/commands.ts';
+export { zfsTool, type ZfsCommandRequest, type ZfsTool, type ZfsToolOptions } from './handlers/zfs/commands-tool.ts';
+export { zfsHandler, type ZfsHandlerOptions } from './handlers/zfs/handler.ts';
+export { type ZfsRoot } from './handlers/zfs/handler-roots.ts';
+export { type ZfsProtection } from './handlers/zfs/holds-job.ts';
+export { listOurHolds, releaseOurHolds, type OurTrace, type TraceFilter } from './handlers/zfs/holds-ours.ts';
+export { type HoldKind, type JobOwner } from './handlers/zfs/names-ours.ts';
+export { type PlaceholderOptions } from './handlers/zfs/placeholder.ts';
+export { guardedProperties, type ReceivePropertyOptions } from './handlers/zfs/receive-properties.ts';
+export { decodeResumeToken as decodeZfsResumeToken, type ZfsResumeToken } from './handlers/zfs/resume-token.ts';
+export { type ZfsSendOptions } from './handlers/zfs/send-options.ts';
+export { zfsSink, type ZfsSinkOptions } from './handlers/zfs/sink.ts';
 
 // Replication.
 export {
