@@ -160,7 +160,7 @@ describeZfs('what arrives at a real zfs', () => {
     const package1 = streamOf('package', '-p', `${props}@one`);
     expect(local(await received(package1, 'one'))).toBe('readonly\ton');
     const wanted = await received(package1, 'one', { properties: { fromSender: true } });
-    expect(local(wanted).split('\n').sort()).toEqual(['org.example:tag\ttheirs', 'readonly\ton', 'recordsize\t16384']);
+    expect(local(wanted).split('\n').sort()).toEqual(['org.example:tag\ttheirs', 'readonly\ton', 'recordsize\t16K']);
     // A replication package has children and a history: nothing but what was agreed on comes out of it.
     const whole = await received(streamOf('replication', '-R', `${props}@two`), 'one');
     expect(snapshotsOf(whole)).toEqual([`${whole}@one`]);

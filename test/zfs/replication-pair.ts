@@ -27,6 +27,7 @@ export interface PairOptions {
   readonly includes?: ZfsHandlerOptions['includes'];
   readonly properties?: ZfsSinkOptions['properties'];
   readonly placeholder?: ZfsSinkOptions['placeholder'];
+  readonly sourceTool?: ZfsTool;
   readonly sinkTool?: ZfsTool;
   /** Name of the target's root in its pool. Default: the source's. */
   readonly copies?: string;
@@ -48,20 +49,26 @@ export class ReplicationPair {
   readonly root: string;
   /** The place of its copy. */
   readonly copy: string;
-  readonly handler: RPCHandler;
+  handler: RPCHandler;
   readonly sink: ReplicationSink;
-  readonly #source: TestPool;
+  private readonly source: TestPool;
 
   constructor(source: TestPool, target: TestPool, options: PairOptions = {}) {
     const name = `p${++pairsMade}`;
-    this.#source = source;
+    this.source = source;
     this.root = `${source.name}/${name}`;
     const copies = `${target.name}/${options.copies ?? name}`;
     this.copy = `${copies}/${offeredAs.join('/')}`;
     run('zfs', 'create', this.root);
     if (options.copies === undefined) run('zfs', 'create', '-o', 'canmount=off', '-o', 'mountpoint=none', copies);
-    const { send, protection, includes, properties, placeholder, sinkTool } = options;
-    this.handler = zfsHandler({ roots: [{ dataset: this.root, path: offeredAs }], send, protection, includes });
+    const { send, protection, includes, properties, placeholder, sourceTool, sinkTool } = options;
+    this.handler = zfsHandler({
+      roots: [{ dataset: this.root, path: offeredAs }],
+      send,
+      protection,
+      includes,
+      tool: sourceTool,
+    });
     this.sink = zfsSink({
       locate: (filesystem) => [copies, ...filesystem].join('/'),
       jobId: 'job',
@@ -70,6 +77,13 @@ export class ReplicationPair {
       placeholder,
       tool: sinkTool,
     });
+  }
+
+  /** The same pair, with a source that sends in another way. */
+  sendingAs(send: PairOptions['send']): ReplicationPair {
+    const other = Object.create(this) as ReplicationPair;
+    other.handler = zfsHandler({ roots: [{ dataset: this.root, path: offeredAs }], send });
+    return other;
   }
 
   /** Full name of a dataset at or below the root. */
@@ -84,7 +98,7 @@ export class ReplicationPair {
 
   /** Puts a file of content that does not compress into a dataset. */
   write(file: string, bytes: number, below = ''): void {
-    const path = join(this.#source.pathOf(this.at(below)), file);
+    const path = join(this.source.pathOf(this.at(below)), file);
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, randomBytes(bytes));
   }
