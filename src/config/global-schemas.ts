@@ -143,7 +143,7 @@ export const globalSettings = z
         .describe('Where metrics are served.'),
       control: z
         .strictObject(
-          { sockpath: absolutePath.default(`${runtimeDirectory}/control`).describe('The socket the commands use.') },
+          { sockpath: absolutePath.prefault(`${runtimeDirectory}/control`).describe('The socket the commands use.') },
           expecting('a mapping with sockpath'),
         )
         .prefault({}),
@@ -152,7 +152,7 @@ export const globalSettings = z
           {
             stdinserver: z
               .strictObject(
-                { sockdir: absolutePath.default(`${runtimeDirectory}/stdinserver`) },
+                { sockdir: absolutePath.prefault(`${runtimeDirectory}/stdinserver`) },
                 expecting('a mapping with sockdir'),
               )
               .prefault({})
@@ -161,7 +161,7 @@ export const globalSettings = z
           expecting('a mapping with stdinserver'),
         )
         .prefault({}),
-      state_dir: absolutePath.default('/var/lib/snapferry').describe('Directory for the history of runs.'),
+      state_dir: absolutePath.prefault('/var/lib/snapferry').describe('Directory for the history of runs.'),
       shutdown_timeout: duration
         .prefault('1m')
         .describe('How long a stop waits for runs to finish before it interrupts them.'),
@@ -169,8 +169,8 @@ export const globalSettings = z
       tools: z
         .strictObject(
           {
-            zfs: argv.default(['zfs']).describe('What is run as zfs, e.g. [sudo, -n, zfs].'),
-            btrfs: argv.default(['btrfs']).describe('What is run as btrfs.'),
+            zfs: argv.prefault(['zfs']).describe('What is run as zfs, e.g. [sudo, -n, zfs].'),
+            btrfs: argv.prefault(['btrfs']).describe('What is run as btrfs.'),
           },
           expecting('a mapping with zfs or btrfs'),
         )

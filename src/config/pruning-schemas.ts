@@ -19,7 +19,7 @@ const keepRule = z.discriminatedUnion('type', [
   z
     .strictObject({
       type: z.literal('grid').describe('Fewer and fewer with age.'),
-      grid: parsedText('a grid such as "1x1h(keep=all) | 24x1h | 14x1d"', parseGrid).describe(
+      grid: parsedText('a grid such as "1x1h(keep=all) | 24x1h | 14x1d"', checkedGrid).describe(
         'Intervals from the newest snapshot on, each COUNTxDURATION, with (keep=all) or (keep=NUMBER); default one of each.',
       ),
       regex: regexOfNames,
@@ -35,12 +35,12 @@ const keepRule = z.discriminatedUnion('type', [
   z
     .strictObject({
       type: z.literal('not_replicated').describe('Those not known to have arrived at the other side.'),
-      keep_snapshot_at_cursor: yesOrNo.default(true).describe('Also the newest that has arrived.'),
+      keep_snapshot_at_cursor: z
+        .literal(true, { error: 'the newest that has arrived is never removed; leave it out, or write true' })
+        .optional()
+        .describe('Also the newest that has arrived: always so.'),
     })
-    .transform(({ type, keep_snapshot_at_cursor }): KeepRule => ({
-      type,
-      keepSnapshotAtCursor: keep_snapshot_at_cursor,
-    })),
+    .transform(({ type }): KeepRule => ({ type })),
   z
     .strictObject({
       type: z.literal('keep_for').describe('A floor: what is younger is never removed, whatever other rules say.'),
@@ -50,7 +50,19 @@ const keepRule = z.discriminatedUnion('type', [
     .transform(({ type, age, regex: names }): KeepRule => ({ type, ageMs: age, regex: names ?? null })),
 ]);
 
+function checkedGrid(text: string): string {
+  parseGrid(text);
+  return text;
+}
+
 const keep = listOf(keepRule, 'a list of at least one rule');
+const keepOfCopies = keep.superRefine((rules, context) => {
+  for (const [index, { type }] of rules.entries()) {
+    if (type !== 'not_replicated') continue;
+    const message = 'not_replicated means nothing for copies, which have all been replicated; leave it out';
+    context.addIssue({ code: 'custom', path: [index, 'type'], message });
+  }
+});
 const others = oneOf(['keep', 'destroy']).default('keep').describe('What becomes of snapshots that no rule speaks of.');
 
 function toRetention(rules: readonly KeepRule[] | undefined, rest: Retention['others']): Retention | null {
@@ -67,11 +79,14 @@ export const pruningOfOwn = z
 
 /** `pruning` of a job that only stores copies: `sink`. */
 export const pruningOfCopies = z
-  .strictObject({ keep: keep.describe('What is kept of the copies here.'), others }, expecting('a mapping with keep'))
+  .strictObject(
+    { keep: keepOfCopies.describe('What is kept of the copies here.'), others },
+    expecting('a mapping with keep'),
+  )
   .transform((written): PruningSettings => ({ sender: null, receiver: toRetention(written.keep, written.others) }));
 
 const keepSender = keep.describe('What is kept of the snapshots here, where they are sent from.');
-const keepReceiver = keep.describe('What is kept of the copies here, where they are stored.');
+const keepReceiver = keepOfCopies.describe('What is kept of the copies here, where they are stored.');
 
 /** `pruning` of `push`: what it keeps where it sends from. */
 export const pruningOfPush = z

@@ -1,5 +1,3 @@
-import type { GridBucket } from '../snapshot-grid.ts';
-
 /** What a job removes. Each side removes its own; nothing is ever removed over a connection. */
 export interface PruningSettings {
   /** The datasets of this machine (`keep_sender`; `keep` of `source` and `snap`). Null: nothing is removed of them. */
@@ -16,15 +14,18 @@ export interface Retention {
   readonly others: 'keep' | 'destroy';
 }
 
-/** One rule of a {@link Retention}. A regex is what `compileNamePattern` reads, and is known to be valid; null: every name. */
+/**
+ * One rule of a {@link Retention}; what the retention layer takes. A regex is what `compileNamePattern` reads, and is known to be
+ * valid; null: every name.
+ */
 export type KeepRule =
   /** The newest `count`. */
   | { readonly type: 'last_n'; readonly count: number; readonly regex: string | null }
-  /** Thinned out with age. */
-  | { readonly type: 'grid'; readonly grid: readonly [GridBucket, ...GridBucket[]]; readonly regex: string | null }
+  /** Thinned out with age: what `parseGrid` reads, and is known to be valid. */
+  | { readonly type: 'grid'; readonly grid: string; readonly regex: string | null }
   /** Whatever has (or with `negate` has not) such a name. */
   | { readonly type: 'regex'; readonly regex: string; readonly negate: boolean }
-  /** What is not known to have arrived at the other side; with `keepSnapshotAtCursor` also the newest that is. Only of a sender. */
-  | { readonly type: 'not_replicated'; readonly keepSnapshotAtCursor: boolean }
+  /** What is not known to have arrived at every other side that replicates it. Only of a sender. */
+  | { readonly type: 'not_replicated' }
   /** A floor: what is younger is never removed, whatever else is said. */
   | { readonly type: 'keep_for'; readonly ageMs: number; readonly regex: string | null };
