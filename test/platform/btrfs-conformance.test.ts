@@ -37,7 +37,7 @@ describePlatform('btrfs on a loop device', whyNoBtrfs(), () => {
       `#!/bin/sh\n[ "$2" = sync ] && [ -e ${switchFile} ] && { echo "ERROR: sync failed" >&2; exit 1; }\nexec btrfs "$@"\n`,
     );
     chmodSync(program, 0o755);
-    const fixture = new BtrfsFixture(subfolder(source, number), subfolder(target, number), {
+    const fixture = new BtrfsFixture(source.part(number), target.part(number), {
       tool: { program: [program] },
     });
     return Promise.resolve({
@@ -75,8 +75,3 @@ describePlatform('btrfs on a loop device', whyNoBtrfs(), () => {
     });
   }
 });
-
-/** A part of a volume, so that tests do not see each other's datasets. */
-function subfolder(volume: BtrfsVolume, name: string): BtrfsVolume {
-  return Object.create(volume, { top: { value: join(volume.top, name) } }) as BtrfsVolume;
-}

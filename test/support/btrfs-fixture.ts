@@ -1,8 +1,9 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { FilesystemVersion } from '../../src/dataset.ts';
 import { btrfsHandler } from '../../src/handlers/btrfs/handler.ts';
 import { btrfsSink, type BtrfsSinkOptions } from '../../src/handlers/btrfs/sink.ts';
+import { SnapferryError } from '../../src/errors.ts';
 import { takeBtrfsSnapshot } from '../../src/handlers/btrfs/snapshot.ts';
 import type { RPCHandler, Transfer } from '../../src/rpc/interfaces.ts';
 import type { ReceiveResult, ReplicationSink, TransferBytes } from '../../src/sink.ts';
@@ -78,7 +79,24 @@ export class BtrfsFixture {
     return resumed;
   }
 
+  /** What receives have left where copies are. */
+  remains(): string[] {
+    return readdirSync(dirname(this.copy)).filter((name) => name.startsWith('.snapferry-receiving-'));
+  }
+
   async copies(): Promise<string[]> {
     return ((await this.sink.filesystemVersions(filesystem)) ?? []).map(({ name }) => name);
   }
+}
+
+/** So many bytes, and then the connection is gone. */
+export async function* cutAfter(bytes: TransferBytes, good: number): TransferBytes {
+  let left = good;
+  for await (const piece of bytes) {
+    const flat = piece.subarray();
+    yield flat.subarray(0, left);
+    left -= flat.byteLength;
+    if (left <= 0) break;
+  }
+  throw new SnapferryError('CONNECTION_LOST', 'the cable was pulled out');
 }

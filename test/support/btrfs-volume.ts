@@ -55,6 +55,11 @@ export class BtrfsVolume {
     }
   }
 
+  /** A folder of it that looks like a volume, so that tests do not see each other's datasets. */
+  part(name: string): BtrfsVolume {
+    return Object.create(this, { top: { value: join(this.top, name) } }) as BtrfsVolume;
+  }
+
   /** Mounts a part of it at a second place. */
   mountSubvolume(subvolume: string, name: string): string {
     return this.#mount(run('findmnt', '-no', 'SOURCE', this.top).trim(), name, `subvol=${subvolume}`);

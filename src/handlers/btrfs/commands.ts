@@ -4,19 +4,22 @@
  */
 export type BtrfsArguments = readonly [string, ...string[]];
 
-/** All subvolumes of the file system that `path` is on, one a line. */
+/**
+ * All subvolumes of the file system that `path` is on, one a line. With `-a`, for without it the paths of those inside the subvolume
+ * that `path` is in are relative to that, and look like all the others.
+ */
 export function listArguments(path: string): BtrfsArguments {
-  return ['subvolume', 'list', '-puqRcg', '--', absolute(path)];
+  return ['subvolume', 'list', '-a', '-puqRcg', '--', absolute(path)];
 }
 
 /** The same, read-only ones alone. */
 export function listReadOnlyArguments(path: string): BtrfsArguments {
-  return ['subvolume', 'list', '-r', '-puqRcg', '--', absolute(path)];
+  return ['subvolume', 'list', '-a', '-r', '-puqRcg', '--', absolute(path)];
 }
 
 /** Read-only ones that were made as snapshots, with the time they were made at. */
 export function listTimesArguments(path: string): BtrfsArguments {
-  return ['subvolume', 'list', '-r', '-s', '-u', '--', absolute(path)];
+  return ['subvolume', 'list', '-a', '-r', '-s', '-u', '--', absolute(path)];
 }
 
 /** Everything about one subvolume. */

@@ -16,11 +16,11 @@ export interface ListedSubvolume {
 
 const listLine = new RegExp(
   '^ID (\\d+) gen (\\d+) cgen (\\d+) parent \\d+ top level \\d+ ' +
-    'parent_uuid (\\S+) +received_uuid (\\S+) +uuid (\\S+) +path (.+)$',
+    'parent_uuid (\\S+) +received_uuid (\\S+) +uuid (\\S+) +path (?:<FS_TREE>/)?(.+)$',
 );
 
 /**
- * Reads `list -puqRcg`. A line that is not as it should be is left out: it is the rest of a name with a newline, or a subvolume of
+ * Reads `list -a -puqRcg`, where `<FS_TREE>/` is in front of what is not directly in the subvolume that was named. A line that is not as it should be is left out: it is the rest of a name with a newline, or a subvolume of
  * which btrfs itself no longer knows the name.
  */
 export function parseList(text: string): ListedSubvolume[] {

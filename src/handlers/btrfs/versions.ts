@@ -71,11 +71,10 @@ function nameIn({ beside, inside }: Places, dataset: string, path: string, isOwn
   const folder = dirname(path);
   const file = basename(path);
   if (file.startsWith(temporaryPrefix)) return null;
-  if (beside.includes(folder)) {
-    const own = basename(dataset);
-    if (file.startsWith(`${own}@`) || file.startsWith(`${own}.`)) return file.slice(own.length + 1);
-    return isOwn && folder !== dirname(dataset) ? file : null;
-  }
+  const own = basename(dataset);
+  const isNamed = file.startsWith(`${own}@`) || file.startsWith(`${own}.`);
+  if (isNamed && (beside.includes(folder) || inside.includes(folder))) return file.slice(own.length + 1);
+  if (beside.includes(folder)) return isOwn && folder !== dirname(dataset) ? file : null;
   if (inside.includes(folder)) return file;
   return file === 'snapshot' && inside.includes(dirname(folder)) ? basename(folder) : null;
 }

@@ -51,6 +51,13 @@ describe('subvolume list', () => {
     expect(parseList(text)).toEqual([]);
   });
 
+  test('has paths from the top of the file system, whichever subvolume was named', () => {
+    const line = (path: string): string =>
+      `ID 9 gen 11 cgen 9 parent 5 top level 5 parent_uuid - received_uuid - uuid ${recordedUUIDs.two} path ${path}\n`;
+    const listed = parseList(line('<FS_TREE>/d/@home/nested') + line('d/@home/<FS_TREE>/x'));
+    expect(listed.map(({ topPath }) => topPath)).toEqual(['d/@home/nested', 'd/@home/<FS_TREE>/x']);
+  });
+
   test('has times in UTC', () => {
     const times = parseTimes(
       `ID 258 gen 8 cgen 8 top level 5 otime 2026-11-21 05:26:54 uuid ${recordedUUIDs.two} path src@2\nID 1 nonsense\n`,
