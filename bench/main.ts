@@ -17,6 +17,7 @@ import { runContest, type ContestResult } from './run-contest.ts';
 import { ssh } from './ssh.ts';
 import { toolToTool } from './tool-to-tool.ts';
 import { transfer } from './transfer.ts';
+import { zfs } from './zfs.ts';
 import { zfsList } from './zfs-list.ts';
 
 const questions: readonly Question[] = [
@@ -28,6 +29,7 @@ const questions: readonly Question[] = [
   requests,
   directory,
   zfsList,
+  zfs,
 ];
 
 const usage = `npm run bench -- [OPTION]…
