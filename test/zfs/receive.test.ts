@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { FilesystemVersion } from '../../src/dataset.ts';
@@ -302,6 +302,36 @@ describeZfs('what arrives at a real zfs', () => {
     expect(state).toContain('canmount\tnoauto\tlocal');
     expect(state).toContain('snapferry:placeholder\t-\t-');
     expect(state).not.toContain('mountpoint\tnone\tlocal');
+  });
+
+  test('a zfs recv that was stopped and goes on again loses nothing', async () => {
+    const filesystem = place();
+    const stream = streamOf('full', `${origin}@one`);
+    const log = join(target.directory, 'stopped');
+    const tool = zfsTool({ argv: ['bash', '-c', `[ "$1" != recv ] || echo $$ > ${log}; exec zfs "$@"`, 'zfs'] });
+    const stopping = async function* (): TransferBytes {
+      yield stream.subarray(0, stream.length / 2);
+      while (!existsSync(log)) await new Promise((resolve) => setTimeout(resolve, 20));
+      const pid = Number(readFileSync(log, 'utf8'));
+      process.kill(pid, 'SIGSTOP');
+      setTimeout(() => process.kill(pid, 'SIGCONT'), 500);
+      yield* pieces(stream.subarray(stream.length / 2));
+    };
+    await sinkOf({ tool }).receive(request(filesystem, null, 'one'), stopping());
+    expect(snapshotContent(`${copyOf(filesystem)}@one`)).toEqual(snapshotContent(`${origin}@one`));
+  });
+
+  test('a copy in the middle of a receive can itself be sent on, as far as it is whole', async () => {
+    const filesystem = place();
+    const sink = sinkOf();
+    await sink.receive(request(filesystem, null, 'one'), pieces(streamOf('full', `${origin}@one`)));
+    const increment = streamOf('inc', '-i', '@one', `${origin}@two`);
+    await failure(sink.receive(request(filesystem, 'one', 'two'), pieces(increment.subarray(0, increment.length / 2))));
+    expect(await sink.resumeState(filesystem)).not.toBeNull();
+    const onwards = place();
+    const whole = streamOf('onwards', `${copyOf(filesystem)}@one`);
+    await sink.receive(request(onwards, null, 'one'), pieces(whole));
+    expect(snapshotContent(`${copyOf(onwards)}@one`)).toEqual(snapshotContent(`${origin}@one`));
   });
 
   test('a killed zfs recv leaves what it had', async () => {

@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { zfsHandler } from '../../src/handlers/zfs/handler.ts';
 import { ownerText } from '../../src/handlers/zfs/names-ours.ts';
@@ -193,6 +195,42 @@ describeZfs('replication between two pools', () => {
     await served;
     expect(snapshotsOf(`${copies}/web1/data`)).toEqual([`${copies}/web1/data@one`]);
     expect(valueOf('guid', `${copies}/web1/data@one`)).toBe(valueOf('guid', `${here.root}@one`));
+  });
+
+  test('large, compressed and embedded blocks arrive with the same content, first and incrementally', async () => {
+    const here = pair({ send: { compressed: true, largeBlocks: true, embedded: true } });
+    run('zfs', 'set', 'recordsize=1M', here.root);
+    here.write('noise', 3 * megabyte);
+    writeFileSync(join(source.pathOf(here.root), 'text'), 'the same line again and again\n'.repeat(100_000));
+    for (let index = 0; index < 20; index++) writeFileSync(join(source.pathOf(here.root), `tiny${index}`), `${index}`);
+    here.snapshot('one');
+    const { bytes } = await here.succeed();
+    expect(bytes).toBeLessThan(5 * megabyte);
+    writeFileSync(join(source.pathOf(here.root), 'text'), 'another line again and again\n'.repeat(100_000));
+    here.snapshot('two');
+    await here.succeed();
+    here.expectCopied(['one', 'two']);
+  });
+
+  test('two jobs with two targets: each has its own cursor, and neither is in the other’s way', async () => {
+    const here = pair();
+    const copies = `${target.name}/second`;
+    run('zfs', 'create', '-o', 'mountpoint=none', copies);
+    const second = zfsSink({ locate: (filesystem) => [copies, ...filesystem].join('/'), jobId: 'weekly' });
+    here.write('a', megabyte);
+    here.snapshot('one');
+    await here.succeed();
+    await here.succeed({ sink: second, jobId: 'weekly' });
+    here.snapshot('two');
+    await here.succeed();
+    // Only the slower job still needs the first snapshot, and its cursor is enough.
+    run('zfs', 'destroy', `${here.root}@one`);
+    here.snapshot('three');
+    const { events, bytes } = await here.succeed({ sink: second, jobId: 'weekly' });
+    expect(events.find(({ kind }) => kind === 'stepStarted')).toMatchObject({ step: { from: { type: 'bookmark' } } });
+    expect(bytes).toBeLessThan(megabyte / 2);
+    expect(bookmarksOf(here.root).filter((name) => name.includes('CURSOR'))).toHaveLength(2);
+    expect(bookmarksOf(here.root).filter((name) => name.includes('TENTATIVE'))).toHaveLength(0);
   });
 
   test('a target that was changed: nothing is lost, and a person is told what to type', async () => {

@@ -45,7 +45,9 @@ describeZfs('without root, with "zfs allow" alone', () => {
     // The parent comes later, in the place of its placeholder.
     here.snapshot('one', 'a');
     await here.succeed({ roots: ['data/a'] });
-    expect(valueOf('snapferry:placeholder', here.copyOf('a'))).toBe('-');
+    expect(snapshotsOf(here.copyOf('a'))).toHaveLength(1);
+    const mark = run('zfs', 'get', '-H', '-o', 'value,source', 'snapferry:placeholder', here.copyOf('a'));
+    expect(mark).toMatch(/^on\tinherited from /);
   });
 
   test('an interrupted transfer is resumed with the same rights', async () => {
