@@ -37,18 +37,19 @@ export class BtrfsVolume {
   readonly root: string;
   /** Where the top of the file system is mounted. */
   readonly top: string;
-  readonly #image: string;
+  /** The file that is its disk. */
+  readonly image: string;
   readonly #mounted: string[] = [];
 
   constructor(bytes = 512 * 1024 * 1024) {
     this.root = mkdtempSync(join(tmpdir(), 'snapferry-btrfs-'));
-    this.#image = join(this.root, 'image');
+    this.image = join(this.root, 'image');
     this.top = join(this.root, 'top');
-    writeFileSync(this.#image, '');
-    truncateSync(this.#image, bytes);
+    writeFileSync(this.image, '');
+    truncateSync(this.image, bytes);
     try {
-      run('mkfs.btrfs', '-q', this.#image);
-      this.#mount(this.#image, 'top', 'loop');
+      run('mkfs.btrfs', '-q', this.image);
+      this.#mount(this.image, 'top', 'loop');
     } catch (error) {
       this.remove();
       throw error;
@@ -65,13 +66,16 @@ export class BtrfsVolume {
     return this.#mount(run('findmnt', '-no', 'SOURCE', this.top).trim(), name, `subvol=${subvolume}`);
   }
 
-  /** Mounts what is on the disk at this moment, as after a power cut, at another place. The image is copied. */
-  mountAsAfterPowerCut(): string {
-    const copy = join(this.root, 'image-copy');
-    run('cp', '--sparse=always', this.#image, copy);
+  /**
+   * Mounts what is on the disk at this moment, as after a power cut, in the place of the volume; or what was, if somebody has copied
+   * the image to `IMAGE-copy` before.
+   */
+  mountAsAfterPowerCut(): void {
+    const copy = `${this.image}-copy`;
+    if (!existsSync(copy)) run('cp', '--sparse=always', this.image, copy);
     // Two file systems with one UUID cannot be mounted at once.
     this.unmountAll();
-    return this.#mount(copy, 'after', 'loop');
+    this.#mount(copy, 'top', 'loop');
   }
 
   unmountAll(): void {
@@ -87,7 +91,7 @@ export class BtrfsVolume {
 
   #mount(source: string, name: string, options: string): string {
     const point = join(this.root, name);
-    mkdirSync(point);
+    mkdirSync(point, { recursive: true });
     run('mount', '-o', `${options},noatime,nobarrier,nodiscard`, '-t', 'btrfs', source, point);
     this.#mounted.push(point);
     return point;
