@@ -22,7 +22,12 @@ export interface TrustedTime {
  * @param versions in order
  */
 export function trustedTimes(versions: readonly StoredVersion[], nowMs: number): TrustedTime[] {
-  const records = ownRecords(versions, nowMs);
+  const noted = versions.map(({ isReceived, receivedAt, creation }) => {
+    const ms = believableTime(isReceived ? receivedAt : creation);
+    return ms !== null && ms <= nowMs ? ms : null;
+  });
+  const kept = longestRun(noted);
+  const records = noted.map((ms, index) => (kept.has(index) ? ms : null));
   const nextRecords = fromTheRight(records);
   const at: (number | null)[] = [];
   let latest = -Infinity;
@@ -37,7 +42,8 @@ export function trustedTimes(versions: readonly StoredVersion[], nowMs: number):
   const spread = betweenNeighbours(at);
   return versions.map(({ isReceived }, index) => {
     const atMs = spread[index] ?? null;
-    return { atMs, arrivedMs: isReceived ? (nextRecords[index] ?? atMs) : atMs };
+    // A record that was set aside may have been the right one. Of two answers the later one keeps longer.
+    return { atMs, arrivedMs: latestOf(noted[index] ?? null, isReceived ? (nextRecords[index] ?? atMs) : atMs) };
   });
 }
 
@@ -58,15 +64,6 @@ const believableMsMin = Date.UTC(2005, 9, 31);
 function believableTime(text: string | null): number | null {
   const ms = parseTime(text);
   return ms === null || ms < believableMsMin ? null : ms;
-}
-
-function ownRecords(versions: readonly StoredVersion[], nowMs: number): (number | null)[] {
-  const times = versions.map(({ isReceived, receivedAt, creation }) =>
-    believableTime(isReceived ? receivedAt : creation),
-  );
-  const believable = times.map((ms) => (ms !== null && ms <= nowMs ? ms : null));
-  const kept = longestRun(believable);
-  return believable.map((ms, index) => (kept.has(index) ? ms : null));
 }
 
 /** Indexes of a longest selection of times that never falls: all of them, unless a clock went back. */
@@ -105,6 +102,10 @@ function claimedTime(
   const claimed = believableTime(creation);
   if (claimed === null || claimed > boundMs) return record;
   return Math.max(claimed, latest);
+}
+
+function latestOf(a: number | null, b: number | null): number | null {
+  return a === null || b === null ? (a ?? b) : Math.max(a, b);
 }
 
 function betweenNeighbours(times: readonly (number | null)[]): (number | null)[] {
