@@ -18,6 +18,7 @@ export interface CommandEntry {
 const replication = 'Replication:';
 const snapshots = 'Snapshots:';
 const servers = 'The other end:';
+const configuration = 'Configuration:';
 
 /** All commands, in the order of the overview. */
 export const commandTable: readonly CommandEntry[] = [
@@ -97,5 +98,19 @@ export const commandTable: readonly CommandEntry[] = [
     summary: 'the same within limits, as a forced command in authorized_keys',
     usage: '[options] <identity>',
     load: () => import('./commands/stdinserver.ts'),
+  },
+  {
+    name: 'configcheck',
+    group: configuration,
+    summary: 'say whether the configuration is right, and what is wrong with it',
+    usage: '[options]',
+    load: () => import('./commands/configcheck.ts'),
+  },
+  {
+    name: 'config',
+    group: configuration,
+    summary: 'print the schema of the configuration, or import one of zrepl',
+    usage: 'schema | import [options] <zrepl.yml>',
+    load: () => import('./commands/config.ts'),
   },
 ];

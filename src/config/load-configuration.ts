@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { backendProblems, jobProblems } from './check-jobs.ts';
 import { configurationWarnings } from './check-warnings.ts';
 import { includedFile, mainFile } from './configuration-schema.ts';
-import { ConfigurationError } from './configuration-error.ts';
+import { ConfigurationError, configurationProblems } from './configuration-error.ts';
 import type { Configuration } from './configuration.ts';
 import { includedFiles } from './included-files.ts';
 import { job as jobSchema } from './job-schemas.ts';
@@ -33,7 +33,7 @@ export function loadConfiguration(
   const loading = new Loading(read);
   const main = loading.main(file);
   const problems = [...loading.problems, ...jobProblems(loading.jobs, main)];
-  if (problems.length > 0 || main.data === null) throw new ConfigurationError(problems.join('\n'));
+  if (problems.length > 0 || main.data === null) throw configurationProblems(problems);
   return {
     file,
     files: loading.files,
@@ -117,7 +117,7 @@ class Loading {
     try {
       source = readYaml(this.#read(file), file);
     } catch (error) {
-      if (error instanceof ConfigurationError) this.problems.push(error.message);
+      if (error instanceof ConfigurationError) this.problems.push(...error.problems);
       else refuse(`cannot read ${file}: ${(error as Error).message}`);
       return;
     }

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { ConfigurationError } from './configuration-error.ts';
+import { configurationProblems } from './configuration-error.ts';
 import { checkSchema } from './schema-problems.ts';
 import { readYaml } from './yaml-source.ts';
 
@@ -15,6 +15,6 @@ export function parseConfiguration<Schema extends z.ZodType>(
   schema: Schema,
 ): z.output<Schema> {
   const { data, problems } = checkSchema(readYaml(text, file), schema);
-  if (data === null) throw new ConfigurationError(problems.map((problem) => problem.text).join('\n'));
+  if (data === null) throw configurationProblems(problems.map((problem) => problem.text));
   return data;
 }

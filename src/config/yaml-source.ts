@@ -1,6 +1,6 @@
 import { LineCounter, parseDocument } from 'yaml';
 import type { Document, Node, Pair } from 'yaml';
-import { ConfigurationError } from './configuration-error.ts';
+import { ConfigurationError, configurationProblems } from './configuration-error.ts';
 
 /** A place in a value: keys and indices from the outside in. */
 export type ValuePath = readonly PropertyKey[];
@@ -44,8 +44,7 @@ export function readYaml(text: string, file: string, version: '1.1' | '1.2' = '1
     const { line, col } = lineCounter.linePos(Math.min(offset, text.length));
     return { offset, text: `${file}:${line}:${col}: ${problem}\n${excerpt(text, line, col)}` };
   };
-  const fail = (problems: readonly LocatedProblem[]) =>
-    new ConfigurationError(problems.map((problem) => problem.text).join('\n'));
+  const fail = (problems: readonly LocatedProblem[]) => configurationProblems(problems.map((problem) => problem.text));
   if (document.errors.length > 0) throw fail(document.errors.map((error) => locate(error.pos[0], error.message)));
 
   let value: unknown;
