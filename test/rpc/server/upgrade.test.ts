@@ -10,6 +10,7 @@ import type { ByteStream } from '../../../src/transport/byte-stream.ts';
 import { memoryPair } from '../../../src/transport/memory.ts';
 import { ScriptedPeer } from '../../support/scripted-peer.ts';
 import { answering, collected, connectTo, moment, testServer } from '../../support/server-fixture.ts';
+import { turn } from '../../support/transfers.ts';
 
 let server: ReplicationServer | undefined;
 afterEach(async () => {
@@ -259,7 +260,13 @@ describe('detach', () => {
     await peer.message();
     const header = encodeMessage('{"Type":16,"Id":[2]}', 1000);
     peer.send(header.subarray(0, 10));
-    await vi.waitFor(() => expect(() => session.detach()).toThrow(expect.objectContaining({ code: 'BUSY' })));
+    await turn();
+    expect(() => session.detach()).toThrow(
+      expect.objectContaining({
+        code: 'BUSY',
+        message: expect.stringMatching(/cannot be handed over while a message is being received$/) as string,
+      }),
+    );
     peer.send(header.subarray(10));
     peer.send(encodeMessage('{"Roots":null}', 1000));
     expect((await peer.message())?.payload.toString()).toContain('"ResponseType":16');
