@@ -79,7 +79,9 @@ describe('in version 2', () => {
     expect(states.map(({ code }) => code)).toEqual(['pending', 'pending', 'pending']);
     await pass(heartbeatMs);
     expect(states.map(({ code }) => code)).toEqual(['PEER_SILENT', 'PEER_SILENT', 'PEER_SILENT']);
-    await expect(client.filesystems({ roots: null })).rejects.toMatchObject({ code: 'PEER_SILENT', retryable: true });
+    const later = client.filesystems({ roots: null });
+    await expect(later).rejects.toMatchObject({ code: 'PEER_SILENT', retryable: true });
+    await expect(later).rejects.toThrow(/^nothing heard from .*, not even 3 heartbeats$/);
     expect(vi.getTimerCount()).toBe(0);
   });
 
@@ -242,7 +244,24 @@ describe('waiting has an end', () => {
     expect(behind.code).toBe('pending');
     await pass(2000, () => peer.send(heartbeat));
     expect(behind.code).toBe('TIMEOUT');
+    await expect(client.filesystems({ roots: null })).rejects.toThrow('Filesystems was cancelled but never answered');
     expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test('but none that is left over when a cancelled call was answered after all', async () => {
+    const { client, peer } = await scriptedResponder({ heartbeatMs });
+    const abort = new AbortController();
+    const cancelled = watch(client.filesystems({ roots: null }, { signal: abort.signal }));
+    const { id } = (await nextRequest(peer))!;
+    abort.abort();
+    await settle();
+    expect(cancelled.code).toBe('CANCELLED');
+    peer.send(Buffer.concat([answerTo(id, { ResponseType: 0x10 }), messageOf([filesystem])]));
+    await pass(60_000, () => peer.send(heartbeat));
+    const later = client.filesystems({ roots: null });
+    later.catch(() => undefined);
+    client.forceClose();
+    await expect(later).rejects.toMatchObject({ code: 'CANCELLED' });
   });
 
   test('for the end of a stream that was left', async () => {
@@ -254,6 +273,9 @@ describe('waiting has an end', () => {
     const behind = watch(client.filesystems({ roots: null }));
     await pass(31_000, () => peer.send(chunkOf(Buffer.from('more'))));
     expect(behind.code).toBe('TIMEOUT');
+    await expect(client.filesystems({ roots: null })).rejects.toThrow(
+      'the peer did not end its stream after InitialTransfer was cancelled',
+    );
     expect(vi.getTimerCount()).toBe(0);
   });
 
@@ -319,11 +341,13 @@ describe('a peer to which nothing can be written', () => {
   });
 
   test('is let go when it says nothing', async () => {
-    const state = watch(deaf().connecting);
+    const { connecting } = deaf();
+    const state = watch(connecting);
     await pass(1000);
     expect(state.code).toBe('pending');
     await pass(2000);
     expect(state.code).toBe('CONNECTION_LOST');
+    await expect(connecting).rejects.toThrow('cannot write to half a pipe: EPIPE');
     expect(vi.getTimerCount()).toBe(0);
   });
 });
