@@ -21,6 +21,9 @@ import { snapshotting } from './snapshotting.ts';
 /** Lines of a remote program kept until it is known whether it speaks the protocol. */
 const stderrLinesMax = 100;
 
+/** How long until the other side may answer: ssh has to connect and log in, and the program there to start, on a slow machine. */
+const helloMsMax = 60_000;
+
 /** A command of snapferry running on the machine of a location. */
 export interface RemoteProgram {
   readonly stream: ByteStream;
@@ -71,6 +74,7 @@ export async function connectRemote(
   const client = await ByteStreamRPC.connect(stream, {
     logger: run.logger,
     minimumVersion: flags.minimumVersion === '2' ? 2 : 1,
+    limits: { helloMsMax },
   });
   // A connection that fails quotes these lines itself.
   showStderr();

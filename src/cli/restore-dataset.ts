@@ -145,7 +145,7 @@ async function receiveOne(
 function nextStep({ backend, dataset, formatName }: Site): string {
   if (backend === 'zfs') {
     const name = dataset.join('/');
-    return `it is not mounted: zfs set mountpoint=/… ${name} && zfs mount ${name}`;
+    return `it is not mounted yet: zfs mount ${name} (a volume is at /dev/zvol/${name})`;
   }
   const path = formatName(dataset).slice('btrfs:'.length);
   return `make it writable with btrfs subvolume snapshot ${path}@… ${path}`;

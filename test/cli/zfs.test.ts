@@ -259,7 +259,9 @@ describe('restore', () => {
     const holdsBefore = pool().holds();
     const result = await run('restore', `zfs:backup/web1@${oldest}`, '--to', 'zfs:tank/restored');
     expect(result).toMatchObject({ code: 0 });
-    expect(result.stdout).toContain(`restored @${oldest} to zfs:tank/restored; it is not mounted`);
+    expect(result.stdout).toContain(
+      `restored @${oldest} to zfs:tank/restored; it is not mounted yet: zfs mount tank/restored`,
+    );
     expect(machine.history('tank/restored')).toBe(`${oldest}=tank/home 1`);
     expect(pool().get('tank/restored').properties.has('readonly')).toBe(false);
     expect(pool().holds()).toEqual(holdsBefore);
