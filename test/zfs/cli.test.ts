@@ -6,12 +6,21 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { gatedSSH } from '../support/gated-ssh.ts';
 import type { GatedSSH } from '../support/gated-ssh.ts';
 import { builtProgram, runProgram } from '../support/run-program.ts';
+import type { ProgramResult, RunProgramOptions } from '../support/run-program.ts';
 import { sshdMissing, startSshd } from '../support/sshd.ts';
 import type { Sshd } from '../support/sshd.ts';
 import { describeZfs, isThere, run, shell, snapshotsOf, TestPool, valueOf } from './pools.ts';
 import { snapshotContent } from './snapshot-content.ts';
 
 const megabyte = 1024 * 1024;
+
+/** Runs the program; an emulated machine may take longer to start it at the other end than it is waited for: then again. */
+async function patiently(args: readonly string[], options: RunProgramOptions = {}): Promise<ProgramResult> {
+  for (let attempt = 1; ; attempt++) {
+    const result = await runProgram(args, options);
+    if (attempt === 5 || !result.stderr.includes('no hello within')) return result;
+  }
+}
 
 describeZfs('the program', () => {
   let source: TestPool;
@@ -66,7 +75,7 @@ describeZfs('the program', () => {
 
     test('pulls over ssh: whole at first, then the change, then nothing', async () => {
       const { from, to, write } = newPair();
-      const pull = () => runProgram(['pull', ...far(), at(from), `zfs:${to}`]);
+      const pull = () => patiently(['pull', ...far(), at(from), `zfs:${to}`]);
       const first = await pull();
       expect(first, first.stderr).toMatchObject({ code: 0 });
       expectSame(from, to, 1);
@@ -80,7 +89,7 @@ describeZfs('the program', () => {
 
     test('pushes over ssh', async () => {
       const { from, to, write } = newPair();
-      const push = () => runProgram(['push', ...far(), `zfs:${from}`, at(to)]);
+      const push = () => patiently(['push', ...far(), `zfs:${from}`, at(to)]);
       const first = await push();
       expect(first, first.stderr).toMatchObject({ code: 0 });
       write('second', 100_000);
@@ -108,10 +117,11 @@ describeZfs('the program', () => {
     run('zfs', 'snapshot', `${from}@one`);
     const ssh: GatedSSH = await gatedSSH(mkdtempSync(join(work, 'gate-')));
     const env = { PATH: `${ssh.bin}:${process.env['PATH'] ?? ''}` };
-    const pull = () => runProgram(['pull', '--no-snapshot', `host:zfs:${from}`, `zfs:${to}`], { env });
+    const pull = () => patiently(['pull', '--no-snapshot', `host:zfs:${from}`, `zfs:${to}`], { env });
     await ssh.letThrough('from remote', 3.2 * megabyte);
     const cut = await pull();
     expect(cut.code).not.toBe(0);
+    expect(isThere(to), cut.stderr).toBe(true);
     expect(snapshotsOf(to)).toEqual([]);
     expect(valueOf('receive_resume_token', to)).not.toBe('-');
     await ssh.open();
@@ -144,7 +154,7 @@ describeZfs('the program', () => {
     const listed = await runProgram(['holds', `zfs:${to}`]);
     expect(listed.stdout).toContain(newest!.split('@')[1]);
     expect(listed.stdout).not.toContain('mine');
-    const released = await runProgram(['release', `zfs:${to}`]);
+    const released = await runProgram(['release', '--all-jobs', `zfs:${to}`]);
     expect(released, released.stderr).toMatchObject({ code: 0 });
     expect(run('zfs', 'holds', '-H', newest!).split('\t')[1]).toBe('mine');
     run('zfs', 'release', 'mine', newest!);
