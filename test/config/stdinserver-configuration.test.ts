@@ -26,7 +26,10 @@ const problem = (text: string, identity = 'web1'): string => {
 describe('parseRights', () => {
   it('reads the rights of an identity', () => {
     const directory = (pattern: string) => ({ backend: 'directory', pattern, isMeant: true });
-    const others = { sudo: false, receive: { options: {}, exclude: [], takeProperties: false, placeholderEncryption: null } };
+    const others = {
+      sudo: false,
+      receive: { options: {}, exclude: [], takeProperties: false, placeholderEncryption: null },
+    };
     expect(parseRights(sample, 'c.yml', 'web1')).toEqual({
       ...others,
       sources: [directory('srv/data<'), directory('srv/www<')],
@@ -84,7 +87,12 @@ describe('parseRights', () => {
       sink: { backend: 'btrfs', path: '/backup' },
       snapshot: false,
       sudo: true,
-      receive: { options: { compression: 'zstd', copies: '2' }, exclude: ['atime'], takeProperties: true, placeholderEncryption: 'inherit' },
+      receive: {
+        options: { compression: 'zstd', copies: '2' },
+        exclude: ['atime'],
+        takeProperties: true,
+        placeholderEncryption: 'inherit',
+      },
     });
   });
 

@@ -200,7 +200,11 @@ describe('one dataset', () => {
       },
     });
     const [result] = await run({ client });
-    expect(result).toMatchObject({ ok: true, steps: 2, notices: [expect.stringMatching(/began anew: .*made anew under/)] });
+    expect(result).toMatchObject({
+      ok: true,
+      steps: 2,
+      notices: [expect.stringMatching(/began anew: .*made anew under/)],
+    });
     expect(target.list('a')).toBe('@s1 @s2');
     expect(target.content('a', 's1')).toBe(text('1'));
     expect(calls.filter((name) => /initial|discard/.test(name))).toEqual([

@@ -34,7 +34,10 @@ export function parseDue(stdout: Buffer): DueDataset[] {
   for (const line of stdout.toString('utf8').split('\n').filter(Boolean)) {
     const [name, property, value, source] = line.split('\t');
     if (name === undefined || property === undefined || value === undefined || source === undefined) {
-      throw new SnapferryError('SOURCE_FAILED', `zfs printed a line that we do not understand: ${JSON.stringify(line)}`);
+      throw new SnapferryError(
+        'SOURCE_FAILED',
+        `zfs printed a line that we do not understand: ${JSON.stringify(line)}`,
+      );
     }
     const known = found.get(name) ?? new Map<string, { value: string; source: string }>();
     found.set(name, known.set(property, { value, source }));

@@ -59,7 +59,8 @@ export async function takeZfsSnapshots(request: ZfsSnapshotRequest): Promise<Zfs
   const isDue = ({ writtenBytes, isReadOnly }: DueDataset): boolean =>
     force || writtenBytes > 0 || !(isSynced || isReadOnly);
   const due = datasets.filter(isDue);
-  const versions = dryRun || due.length === 0 ? new Map<string, FilesystemVersion>() : await take(tool, due, name, signal);
+  const versions =
+    dryRun || due.length === 0 ? new Map<string, FilesystemVersion>() : await take(tool, due, name, signal);
   return datasets.map((dataset) => ({
     dataset: dataset.name,
     isTaken: due.includes(dataset),
@@ -78,7 +79,10 @@ async function take(
   const what = names.length === 1 ? names[0] : `${names.length} datasets`;
   await tool.run(snapshotArguments(names, name), { doing: `taking the snapshot @${name} of ${what}`, signal });
   const snapshots = names.map((dataset) => versionName(dataset, { type: 'snapshot', name }));
-  const { stdout } = await tool.run(listNamedArguments(snapshots), { doing: `reading the new snapshots of ${what}`, signal });
+  const { stdout } = await tool.run(listNamedArguments(snapshots), {
+    doing: `reading the new snapshots of ${what}`,
+    signal,
+  });
   return new Map(parseVersionDetails(stdout).map(({ dataset, version }) => [dataset, version]));
 }
 
