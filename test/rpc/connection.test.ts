@@ -3,33 +3,16 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { ByteStreamRPC, type ByteStreamRPCOptions } from '../../src/rpc/byte-stream-rpc.ts';
 import type { RequestContext } from '../../src/rpc/interfaces.ts';
 import type { ByteStream } from '../../src/transport/byte-stream.ts';
-import { bytesOf } from '../support/recorded.ts';
-import { chunkOf, controlOf, messageOf, scripted, type ScriptedPeer } from '../support/scripted-peer.ts';
-import {
-  answerTo,
-  idOf,
-  nextJSON,
-  nextRequest,
-  request,
-  scriptedRequester,
-  scriptedResponder,
-} from '../support/scripted-session.ts';
+import { changedStream } from '../support/changed-stream.ts';
+import { chunkOf, controlOf, messageOf, scripted } from '../support/scripted-peer.ts';
+import { answerTo, idOf, nextJSON, nextRequest, request, scriptedResponder } from '../support/scripted-session.ts';
 import { moment, type Moment } from '../support/server-fixture.ts';
 import { cancel, filesystems, session } from '../support/served-session.ts';
 import { filesystem, sessionHandler } from '../support/session.ts';
-import { initial, transferOf, turn } from '../support/transfers.ts';
+import { turn } from '../support/transfers.ts';
 
 const ask = { roots: null };
 const heartbeatMs = 1000;
-const end = Buffer.alloc(4);
-
-/** Lengths of the chunks that come before the next terminator. */
-async function chunkLengths(peer: ScriptedPeer): Promise<number[]> {
-  const { wire } = (await peer.message())!;
-  const lengths: number[] = [];
-  for (let at = 0; at < wire.byteLength - 4; at += 4 + lengths.at(-1)!) lengths.push(wire.readUInt32LE(at));
-  return lengths;
-}
 
 /** Our client in version 2, connected through a stream that takes writes only while it is not held. */
 async function throttled(options: ByteStreamRPCOptions = {}) {
@@ -45,10 +28,7 @@ async function throttled(options: ByteStreamRPCOptions = {}) {
     }
     return stream.write(bytes);
   };
-  const connecting = ByteStreamRPC.connect(
-    { ...stream, write, abort: (reason) => stream.abort(reason) },
-    { heartbeatMs, ...options },
-  );
+  const connecting = ByteStreamRPC.connect(changedStream(stream, { write }), { heartbeatMs, ...options });
   const { id } = (await nextRequest(peer))!;
   peer.send(answerTo(id, { ResponseType: 1, Version: 2, HeartbeatMs: 1, Digest: 'xxh64' }));
   const client = await connecting;
@@ -59,42 +39,6 @@ async function throttled(options: ByteStreamRPCOptions = {}) {
   };
   return { client, peer, hold, release, writes: () => writes };
 }
-
-describe('a stream', () => {
-  const bytes = Buffer.alloc(2 * 1024 * 1024 + 5, 'x');
-  const handler = { ...sessionHandler([]), initialTransfer: () => Promise.resolve(transferOf(bytes)) };
-  const transfer = request(0x12, idOf(2), { Filesystem: filesystem, FilesystemVersion: {} });
-
-  test('goes to a version-1 peer in the chunks the Go implementation writes: 32 KiB with their header', async () => {
-    const { peer } = await scriptedRequester({ clientIdentity: 'tester', handler }, { ClientVersion: 1 });
-    peer.send(transfer);
-    await nextJSON(peer);
-    const lengths = await chunkLengths(peer);
-    const whole = 32 * 1024 - 4;
-    expect(lengths.slice(0, -1).every((length) => length === whole)).toBe(true);
-    expect(lengths).toHaveLength(Math.ceil(bytes.byteLength / whole));
-    peer.abort();
-  });
-
-  test('goes to a version-2 peer in chunks of up to 1 MiB, and its trailer says all it can', async () => {
-    const { peer } = await scriptedRequester({ clientIdentity: 'tester', handler });
-    peer.send(transfer);
-    await nextJSON(peer);
-    expect(await chunkLengths(peer)).toEqual([1024 * 1024, 1024 * 1024, 5]);
-    const digest = { Algorithm: 'xxh64', Value: expect.stringMatching(/^[0-9a-f]{16}$/) as string };
-    expect(await nextJSON(peer)).toEqual({ ErrorId: 0, Message: '', Bytes: bytes.byteLength, Digest: digest });
-    peer.abort();
-  });
-
-  test('has no digest in its trailer where none was agreed', async () => {
-    const { peer } = await scriptedRequester({ clientIdentity: 'tester', handler, digests: [] });
-    peer.send(transfer);
-    await nextJSON(peer);
-    await peer.message();
-    expect(await nextJSON(peer)).toEqual({ ErrorId: 0, Message: '', Bytes: bytes.byteLength, Digest: null });
-    peer.abort();
-  });
-});
 
 describe('while nothing can be written', () => {
   beforeEach(() => {
@@ -192,7 +136,7 @@ describe('progress', () => {
       },
     };
     const options = { clientIdentity: 'tester', handler, heartbeatMs: 60_000 };
-    const served = ByteStreamRPC.listen({ ...stream, write, abort: (reason) => stream.abort(reason) }, options);
+    const served = ByteStreamRPC.listen(changedStream(stream, { write }), options);
     served.catch(() => undefined);
     peer.send(request(1, idOf(1), { ClientVersion: 1, MaxVersion: 2 }));
     await peer.message();
@@ -263,34 +207,5 @@ describe('control chunks that are for nobody', () => {
     peer.send(chunkOf(Buffer.from(`{"Other":${'['.repeat(32)}`), 0x8000_0000));
     await expect(asked).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' });
     await expect(asked).rejects.toThrow('cannot decode control chunk: JSON nested deeper than 32');
-  });
-});
-
-describe('detach', () => {
-  test('follows a whole stream of version 1, which has no trailer', async () => {
-    const { stream, peer } = scripted();
-    const connecting = ByteStreamRPC.connect(stream, { maximumVersion: 1 });
-    const hello = (await nextRequest(peer))!;
-    peer.send(answerTo(hello.id, { ResponseType: 1 }));
-    const client = await connecting;
-    const asked = client.initialTransfer(initial);
-    const { id } = (await nextRequest(peer))!;
-    peer.send(Buffer.concat([answerTo(id, { ResponseType: 0x20 }), chunkOf(Buffer.from('hello')), end]));
-    expect(await bytesOf(await asked)).toEqual(Buffer.from('hello'));
-    const bare = client.detach();
-    peer.send(Buffer.from('raw'));
-    peer.end();
-    const parts: Buffer[] = [];
-    for await (const part of bare.source) parts.push(Buffer.from(part));
-    expect(Buffer.concat(parts).toString()).toBe('raw');
-    await expect(client.filesystems(ask)).rejects.toMatchObject({ code: 'CONNECTION_LOST' });
-    await expect(client.filesystems(ask)).rejects.toThrow('was handed over to another owner');
-    await bare.close();
-  });
-
-  test('of a dead connection fails with what killed it', async () => {
-    const { client } = await scriptedResponder();
-    client.forceClose();
-    expect(() => client.detach()).toThrow(expect.objectContaining({ code: 'CANCELLED' }));
   });
 });

@@ -1,0 +1,71 @@
+import { describe, expect, test } from 'vitest';
+import { ByteStreamRPC } from '../../src/rpc/byte-stream-rpc.ts';
+import { changedStream } from '../support/changed-stream.ts';
+import { bytesOf } from '../support/recorded.ts';
+import { chunkOf, scripted } from '../support/scripted-peer.ts';
+import { answerTo, nextRequest, scriptedResponder } from '../support/scripted-session.ts';
+import { initial } from '../support/transfers.ts';
+
+const ask = { roots: null };
+const end = Buffer.alloc(4);
+
+describe('detach', () => {
+  test('follows a whole stream of version 1, which has no trailer', async () => {
+    const { stream, peer } = scripted();
+    const connecting = ByteStreamRPC.connect(stream, { maximumVersion: 1 });
+    const hello = (await nextRequest(peer))!;
+    peer.send(answerTo(hello.id, { ResponseType: 1 }));
+    const client = await connecting;
+    const asked = client.initialTransfer(initial);
+    const { id } = (await nextRequest(peer))!;
+    peer.send(Buffer.concat([answerTo(id, { ResponseType: 0x20 }), chunkOf(Buffer.from('hello')), end]));
+    expect(await bytesOf(await asked)).toEqual(Buffer.from('hello'));
+    const bare = client.detach();
+    peer.send(Buffer.from('raw'));
+    peer.end();
+    const parts: Buffer[] = [];
+    for await (const part of bare.source) parts.push(Buffer.from(part));
+    expect(Buffer.concat(parts).toString()).toBe('raw');
+    await expect(client.filesystems(ask)).rejects.toMatchObject({ code: 'CONNECTION_LOST' });
+    await expect(client.filesystems(ask)).rejects.toThrow('was handed over to another owner');
+    await bare.close();
+  });
+
+  test('of a dead connection fails with what killed it', async () => {
+    const { client } = await scriptedResponder();
+    client.forceClose();
+    expect(() => client.detach()).toThrow(expect.objectContaining({ code: 'CANCELLED' }));
+  });
+});
+
+describe('close', () => {
+  /** Our client on a stream that never ends in order, and its peer, which answers the goodbye. */
+  async function reluctant() {
+    const { stream, peer } = scripted();
+    const close = async (): Promise<void> => {
+      await stream.close();
+      throw new Error('the other end was cut off');
+    };
+    const connecting = ByteStreamRPC.connect(changedStream(stream, { close }));
+    const hello = (await nextRequest(peer))!;
+    peer.send(answerTo(hello.id, { ResponseType: 1 }));
+    return { client: await connecting, peer };
+  }
+
+  test('rejects if the stream does not end in order, and no call is made any more', async () => {
+    const { client, peer } = await reluctant();
+    const closing = client.close();
+    const { id } = (await nextRequest(peer))!;
+    peer.send(answerTo(id, { ResponseType: 1 }));
+    await expect(closing).rejects.toThrow('the other end was cut off');
+    await expect(client.filesystems(ask)).rejects.toMatchObject({ code: 'CONNECTION_LOST' });
+    await expect(client.filesystems(ask)).rejects.toThrow(/ is closed$/);
+  });
+
+  test('of a dead connection is no failure, and its cause stays', async () => {
+    const { client } = await reluctant();
+    client.forceClose();
+    await client.close();
+    await expect(client.filesystems(ask)).rejects.toMatchObject({ code: 'CANCELLED' });
+  });
+});
