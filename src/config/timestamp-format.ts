@@ -30,6 +30,15 @@ const elements = [
   '06',
 ] as const;
 type Element = (typeof elements)[number];
+/** Without one of each, two snapshots of different minutes would have one name. */
+const needed = [
+  ['2006', '06'],
+  ['01', 'Jan'],
+  ['02'],
+  ['15'],
+  ['04'],
+] as const satisfies readonly (readonly Element[])[];
+
 const elementPattern = new RegExp(elements.map((element) => element.replaceAll('.', '\\.')).join('|'), 'g');
 
 /**
@@ -50,8 +59,7 @@ export function checkTimestampFormat({ format, location }: TimestampFormat): voi
   }
   if (Object.hasOwn(layouts, name)) return;
   const found: readonly string[] = format.match(elementPattern) ?? [];
-  const missing = ['01', '02', '15', '04'].filter((element) => !found.includes(element));
-  if (!found.some((element) => element === '2006' || element === '06')) missing.unshift('2006');
+  const missing = needed.filter((choice) => !choice.some((element) => found.includes(element))).map(([first]) => first);
   if (missing.length > 0) {
     const known = 'dense, human, iso-8601, unix-seconds or a layout such as 2006-01-02_15:04:05';
     refuse(`timestamp_format "${format}" has no ${missing.join(', ')}, so that names would repeat; expected ${known}`);

@@ -6,7 +6,7 @@ import type { ImportNote } from '../../config/zrepl/import-zrepl.ts';
 import { exitCodes } from '../exit-code.ts';
 import type { ExitCode } from '../exit-code.ts';
 import { formatCount } from '../format.ts';
-import { addOutputOptions } from '../options.ts';
+import { addExamples, addOutputOptions } from '../options.ts';
 import type { OutputFlags } from '../options.ts';
 import { runCommand } from '../run.ts';
 import type { Run } from '../run.ts';
@@ -21,6 +21,10 @@ interface ImportFlags extends OutputFlags {
 export function configure(command: Command): void {
   configureSchema(command.command('schema').summary('print the JSON Schema of the configuration, for editors'));
   configureImport(command.command('import').summary('turn a configuration of zrepl 0.7 into one of ours'));
+  addExamples(command, [
+    ['schema > snapferry.schema.json', 'for an editor that knows JSON Schema'],
+    ['import /etc/zrepl/zrepl.yml', 'what would the configuration of zrepl look like?'],
+  ]);
 }
 
 function configureSchema(command: Command): void {
