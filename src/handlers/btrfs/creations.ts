@@ -1,5 +1,6 @@
 import pLimit from 'p-limit';
 import type { FilesystemVersion } from '../../dataset.ts';
+import { allEnded } from './all-ended.ts';
 import type { BtrfsStore } from './store.ts';
 import type { BtrfsTool } from './tool.ts';
 import type { Snapshot } from './versions.ts';
@@ -23,7 +24,5 @@ export async function withCreations(
     if (version.creation !== null) return version.creation;
     return limit(async () => (await tool.show(subvolume.path, { signal }))?.creation ?? null);
   };
-  return Promise.all(
-    snapshots.map(async (snapshot) => ({ ...snapshot.version, creation: await creationOf(snapshot) })),
-  );
+  return allEnded(snapshots.map(async (snapshot) => ({ ...snapshot.version, creation: await creationOf(snapshot) })));
 }

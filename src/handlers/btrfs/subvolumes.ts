@@ -2,6 +2,7 @@ import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { SnapferryError } from '../../errors.ts';
 import { isErrno } from '../directory/store-files.ts';
+import { allEnded } from './all-ended.ts';
 import { listArguments, listReadOnlyArguments, listTimesArguments } from './commands.ts';
 import { mountOf, throughMount } from './mounts.ts';
 import { parseList, parseTimes, type ListedSubvolume } from './output.ts';
@@ -37,7 +38,7 @@ export interface SubvolumeView {
 export async function viewSubvolumes(tool: BtrfsTool, path: string, signal?: AbortSignal): Promise<SubvolumeView> {
   const existing = await nearestExisting(resolve(path));
   const mount = await mountOf(existing);
-  const [top, all, readOnly, times] = await Promise.all([
+  const [top, all, readOnly, times] = await allEnded([
     // The listing has all but the top itself.
     mount.root === '/' ? tool.show(mount.point, { signal }) : null,
     tool.run(listArguments(existing), { signal }),
