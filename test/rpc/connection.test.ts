@@ -61,6 +61,7 @@ describe('while nothing can be written', () => {
     expect(writes()).toBe(before + 1);
     release();
     const { id } = (await nextRequest(peer))!;
+    await turn();
     expect(peer.untaken).toHaveLength(0);
     peer.send(Buffer.concat([answerTo(id, { ResponseType: 0x10 }), messageOf([filesystem])]));
     expect(await asked).toEqual([filesystem]);
