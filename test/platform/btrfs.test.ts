@@ -337,6 +337,10 @@ describePlatform('btrfs', whyNoBtrfs(), () => {
     expect(notices.join()).toContain('nested');
     const context = { ...contextWith(), progress: ({ message }: { message: string }) => void told.push(message) };
     await handler.initialTransfer({ filesystem: ['web1', '@home'], version: version! }, context);
+    // It is on offer by itself.
+    expect(told).toEqual([]);
+    const alone = btrfsHandler({ roots: [{ directory: join(folder, '@home'), path: ['home'] }] });
+    await alone.initialTransfer({ filesystem: ['home'], version: version! }, context);
     expect(told.join()).toContain('nested');
   });
 

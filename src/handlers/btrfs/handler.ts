@@ -61,16 +61,16 @@ export function btrfsHandler(options: BtrfsHandlerOptions): RPCHandler {
 }
 
 /** A dataset that exists. */
-interface Found {
-  readonly directory: string;
-  readonly view: SubvolumeView;
-  readonly snapshots: readonly Snapshot[];
-}
-
 interface Offered {
   readonly path: DatasetPath;
   readonly directory: string;
   readonly view: SubvolumeView;
+  /** Subvolumes inside, of which nothing is in its snapshots and which are not on offer by themselves. */
+  readonly lost: readonly string[];
+}
+
+interface Found extends Offered {
+  readonly snapshots: readonly Snapshot[];
 }
 
 const namesShownMax = 10;
@@ -150,8 +150,7 @@ class BtrfsHandler implements RPCHandler {
     context: RequestContext,
   ): Promise<Transfer> {
     const tell = (message: string): void => context.progress({ message, done: null, total: null });
-    const nested = nestedIn(found.view, found.directory, this.#folders);
-    if (nested.length > 0) tell(describeNested(found.directory, nested));
+    if (found.lost.length > 0) tell(describeNested(found.directory, found.lost));
     return sendStream(this.#tool, {
       from: from === null ? null : requireSnapshot(found, from),
       to: requireSnapshot(found, to),
@@ -175,7 +174,8 @@ class BtrfsHandler implements RPCHandler {
       const folders = root.isRecursive === true ? datasetsBelow(view, directory) : this.#existing(view, directory);
       for (const folder of folders) {
         const below = relative(directory, folder);
-        offered.push({ path: below === '' ? path : [...path, ...below.split('/')], directory: folder, view });
+        const lost = root.isRecursive === true ? [] : nestedIn(view, folder, this.#folders);
+        offered.push({ path: below === '' ? path : [...path, ...below.split('/')], directory: folder, view, lost });
       }
     }
     return offered;
@@ -198,8 +198,7 @@ class BtrfsHandler implements RPCHandler {
       if (offered === undefined) {
         throw new SnapferryError('DATASET_NOT_FOUND', `there is no dataset ${JSON.stringify(name)} here`);
       }
-      const { directory, view } = offered;
-      return await work({ directory, view, snapshots: snapshotsOf(view, directory, this.#folders) });
+      return await work({ ...offered, snapshots: snapshotsOf(offered.view, offered.directory, this.#folders) });
     } catch (error) {
       throw toSnapferryError(error, 'SOURCE_FAILED', `${doing} "${name}"`);
     }
