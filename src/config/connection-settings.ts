@@ -13,7 +13,7 @@ export type ListenSettings =
       readonly socketName: string;
     };
 
-/** Files of one end of a TLS connection, as written. PEM. */
+/** Files of one end of a TLS connection, absolute. PEM. */
 export interface TLSFiles {
   readonly ca: string;
   readonly cert: string;
