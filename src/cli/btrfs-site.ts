@@ -121,7 +121,10 @@ async function datasetsOf(
   return await client.filesystems({ roots: null }, { signal });
 }
 
-/** One after the other: btrfs has no snapshot of several subvolumes at the same moment. */
+/**
+ * One after the other: btrfs has no snapshot of several subvolumes at the same moment. Those inside others first, since their snapshots
+ * lie in the outer ones, which would have changed again.
+ */
 async function takeSnapshots(
   site: Site,
   request: SnapshotRequest,
@@ -131,7 +134,7 @@ async function takeSnapshots(
   const { choices, dryRun, force } = request;
   const name = snapshotName(choices, new Date());
   const all: TakenSnapshot[] = [];
-  for (const dataset of await datasetsOf(site, request, signal)) {
+  for (const dataset of (await datasetsOf(site, request, signal)).toReversed()) {
     try {
       const result = await takeBtrfsSnapshot(pathOf(dataset), { name, dryRun, force, tool, signal });
       const changes = { added: null, changed: null, removed: null, bytes: null };
@@ -140,7 +143,7 @@ async function takeSnapshots(
       if (!(await isCopy(site, dataset, error, signal))) throw error;
     }
   }
-  return all;
+  return all.toReversed();
 }
 
 /** A dataset of which there are only copies has nothing of which a snapshot could be taken. */

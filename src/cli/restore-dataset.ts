@@ -1,4 +1,5 @@
 import { formatVersion } from '../dataset.ts';
+import type { FilesystemVersion } from '../dataset.ts';
 import { SnapferryError } from '../errors.ts';
 import { replicate } from '../replication/replicate.ts';
 import type { FilesystemResult, RPCRequester } from '../rpc/interfaces.ts';
@@ -78,7 +79,7 @@ export async function restoreDataset(run: Run, request: DatasetRestore): Promise
       run.terminal.writeError(renderError(report, `restore ${formatLocation(location)}`));
       return exitCodeOf({ code });
     }
-    run.terminal.print(`restored ${what}; ${nextStep(target)}\n`);
+    run.terminal.print(`restored ${what}; ${nextStep(target, version)}\n`);
     return exitCodes.done;
   });
 }
@@ -142,11 +143,11 @@ async function receiveOne(
   return result;
 }
 
-function nextStep({ backend, dataset, formatName }: Site): string {
+function nextStep({ backend, dataset, formatName }: Site, version: FilesystemVersion): string {
   if (backend === 'zfs') {
     const name = dataset.join('/');
     return `it is not mounted yet: zfs mount ${name} (a volume is at /dev/zvol/${name})`;
   }
   const path = formatName(dataset).slice('btrfs:'.length);
-  return `make it writable with btrfs subvolume snapshot ${path}@… ${path}`;
+  return `make it writable with btrfs subvolume snapshot ${path}${formatVersion(version)} ${path}`;
 }
