@@ -179,7 +179,9 @@ describe('control chunks that are for nobody', () => {
   ];
 
   test('change nothing at a client', async () => {
-    const { client, peer } = await scriptedResponder();
+    const lines: string[] = [];
+    const logger = pino({ level: 'info' }, { write: (line: string) => lines.push(line) });
+    const { client, peer } = await scriptedResponder({ logger });
     peer.send(Buffer.concat(strays));
     for (let count = 0; count < 2; count++) {
       const asked = client.filesystems(ask);
@@ -189,6 +191,7 @@ describe('control chunks that are for nobody', () => {
       );
       expect(await asked).toEqual([filesystem]);
     }
+    expect(lines).toEqual([]);
     client.forceClose();
   });
 
@@ -197,6 +200,20 @@ describe('control chunks that are for nobody', () => {
     peer.send(Buffer.concat([...strays, cancel(9)]));
     await expectInService();
     peer.send(Buffer.concat(strays));
+    await expectInService();
+    peer.abort();
+  });
+
+  test('change nothing at a server that is busy', async () => {
+    const goOn = moment();
+    const { peer, expectInService } = await session({ filesystems: () => goOn.promise.then(() => []) });
+    peer.send(filesystems(2));
+    await turn();
+    peer.send(Buffer.concat(strays));
+    await turn();
+    goOn.resolve();
+    expect(await nextJSON(peer)).toMatchObject({ RequestId: idOf(2), ErrorId: 0 });
+    expect(await nextJSON(peer)).toEqual([]);
     await expectInService();
     peer.abort();
   });
