@@ -1,7 +1,12 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
+import type { SnapferryError } from '../../src/errors.ts';
+import { ByteStreamRPC } from '../../src/rpc/byte-stream-rpc.ts';
 import type { RPCRequester, Transfer } from '../../src/rpc/interfaces.ts';
+import type { ByteStream } from '../../src/transport/byte-stream.ts';
+import { changedStream } from '../support/changed-stream.ts';
 import { bytesOf } from '../support/recorded.ts';
-import { chunkOf, controlOf, messageOf, type ScriptedPeer } from '../support/scripted-peer.ts';
+import { chunkOf, controlOf, messageOf, scripted, type ScriptedPeer } from '../support/scripted-peer.ts';
 import { answerTo, nextRequest, scriptedResponder } from '../support/scripted-session.ts';
 import { moment } from '../support/server-fixture.ts';
 import { filesystem } from '../support/session.ts';
@@ -159,22 +164,54 @@ describe('a call', () => {
   });
 
   test('that is cancelled by what its own writing sets off is let go like any other', async () => {
-    const { client, peer } = await scriptedResponder();
+    const { stream, peer } = scripted();
     const abort = new AbortController();
-    const body = {
-      get roots(): null {
-        // Between the check of the signal and the wait for the answer.
-        queueMicrotask(() => abort.abort());
-        return null;
-      },
+    let writes = 0;
+    const write: ByteStream['write'] = (bytes) => {
+      if (++writes === 2) abort.abort();
+      return stream.write(bytes);
     };
-    await expect(client.filesystems(body, { signal: abort.signal })).rejects.toMatchObject({ code: 'CANCELLED' });
+    const connecting = ByteStreamRPC.connect(changedStream(stream, { write }), { heartbeatMs: 3_600_000 });
+    const hello = (await nextRequest(peer))!;
+    peer.send(answerTo(hello.id, { ResponseType: 1, Version: 2 }));
+    const client = await connecting;
+    const asked = client.filesystems({ roots: null }, { signal: abort.signal });
+    await expect(asked).rejects.toMatchObject({ code: 'CANCELLED' });
     const { id } = (await nextRequest(peer))!;
-    peer.send(Buffer.concat([answerTo(id, { ResponseType: 0x10 }), messageOf([filesystem])]));
     await turn();
+    expect(peer.untaken).toEqual(controlOf({ Cancel: id }));
     peer.skip(peer.untaken.byteLength);
+    peer.send(Buffer.concat([answerTo(id, { ResponseType: 0x10 }), messageOf([filesystem])]));
     await expectInService(client, peer);
   });
+
+  test.each(['answered', 'refused', 'cancelled while it waits'] as const)(
+    'leaves nothing at its signal when it is over: %s',
+    async (how) => {
+      const abort = new AbortController();
+      const { client, peer, transfer } = await begun(Buffer.concat([hello, end, trailer]));
+      const options = { signal: abort.signal, timeoutMs: 3_600_000 };
+      const asked = client.filesystems({ roots: null }, options).then(
+        () => 'answered',
+        (error: unknown) => (error as SnapferryError).code,
+      );
+      expect(getEventListeners(abort.signal, 'abort').length).toBeGreaterThan(0);
+      if (how === 'cancelled while it waits') {
+        abort.abort();
+        expect(await asked).toBe('CANCELLED');
+      } else {
+        await bytesOf(transfer);
+        const { id } = (await nextRequest(peer))!;
+        const isRefused = how === 'refused';
+        const fields = isRefused ? { ErrorId: 5, Code: 'BUSY', ResponseType: 0 } : { ResponseType: 0x10 };
+        peer.send(Buffer.concat([answerTo(id, fields), ...(isRefused ? [] : [messageOf([])])]));
+        expect(await asked).toBe(isRefused ? 'BUSY' : 'answered');
+      }
+      await turn();
+      expect(getEventListeners(abort.signal, 'abort')).toEqual([]);
+      client.forceClose();
+    },
+  );
 
   test('with an answer of another type names both types', async () => {
     const { client, peer } = await scriptedResponder();
