@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { btrfs } from './btrfs.ts';
 import { compilePrograms } from './compile-programs.ts';
 import { directory } from './directory.ts';
 import { otherLibraries } from './libraries.ts';
@@ -28,6 +29,7 @@ const questions: readonly Question[] = [
   memory,
   requests,
   directory,
+  btrfs,
   zfsList,
   zfs,
 ];

@@ -92,6 +92,7 @@ export { connectUnix, listenUnix, type ListenUnixOptions } from './transport/uni
 
 // Storage backends.
 export { readBtrfsResumeToken } from './handlers/btrfs/resume-token.ts';
+export { listBtrfsCursors, releaseBtrfsCursor, type BtrfsCursor } from './handlers/btrfs/cursors.ts';
 export { btrfsHandler, type BtrfsHandlerOptions, type BtrfsRoot } from './handlers/btrfs/handler.ts';
 export { btrfsSink, type BtrfsSinkOptions } from './handlers/btrfs/sink.ts';
 export { takeBtrfsSnapshot, type BtrfsSnapshotOptions, type BtrfsSnapshotResult } from './handlers/btrfs/snapshot.ts';
