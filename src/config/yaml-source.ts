@@ -1,4 +1,4 @@
-import { LineCounter, parseDocument } from 'yaml';
+import { Lexer, LineCounter, parseDocument } from 'yaml';
 import type { Document, Node, Pair } from 'yaml';
 import { ConfigurationError, configurationProblems } from './configuration-error.ts';
 
@@ -27,6 +27,10 @@ export interface LocatedProblem {
 
 const aliasesMax = 100;
 const textCharactersMax = 4 * 1024 * 1024;
+/** Far more than the schema has. */
+const depthMax = 100;
+/** Before the first word of a line: each level of blocks takes at least one. */
+const indentCharactersMax = 400;
 
 /**
  * Reads a YAML text.
@@ -39,7 +43,15 @@ export function readYaml(text: string, file: string, version: '1.1' | '1.2' = '1
     throw new ConfigurationError(`${file}: is larger than ${textCharactersMax} characters, which no configuration is`);
   }
   const lineCounter = new LineCounter();
-  const document = parseDocument(text, { lineCounter, prettyErrors: false, uniqueKeys: true, merge: true, version });
+  checkDepth(text, file);
+  const document = parseDocument(text, {
+    lineCounter,
+    prettyErrors: false,
+    uniqueKeys: true,
+    merge: true,
+    version,
+    logLevel: 'error',
+  });
   const locate = (offset: number, problem: string): LocatedProblem => {
     const { line, col } = lineCounter.linePos(Math.min(offset, text.length));
     return { offset, text: `${file}:${line}:${col}: ${problem}\n${excerpt(text, line, col)}` };
@@ -50,14 +62,36 @@ export function readYaml(text: string, file: string, version: '1.1' | '1.2' = '1
   let value: unknown;
   try {
     value = document.toJS({ maxAliasCount: aliasesMax });
+    // Throws for what contains itself, which nobody after us could walk through.
+    JSON.stringify(value);
   } catch (error) {
-    throw fail([locate(0, (error as Error).message)]);
+    const isCircle = error instanceof TypeError && error.message.includes('circular');
+    throw fail([locate(0, isCircle ? 'an alias (*) stands inside of its own anchor (&)' : (error as Error).message)]);
   }
   return {
     file,
     value: value ?? undefined,
     at: (path, problem, place = 'value') => locate(offsetOf(document, path, place === 'key'), problem),
   };
+}
+
+/**
+ * Refuses what the parser, which calls itself for each level, could not read without ending the whole program: V8 does not
+ * survive a regular expression compiled at the end of the stack.
+ */
+function checkDepth(text: string, file: string): void {
+  const refuse = () => {
+    throw new ConfigurationError(`${file}: is nested too deeply to be read`);
+  };
+  for (const line of text.split('\n')) {
+    if ((/^[\s?:-]*/.exec(line)?.[0].length ?? 0) > indentCharactersMax) refuse();
+  }
+  let depth = 0;
+  for (const token of new Lexer().lex(text)) {
+    if (token === '[' || token === '{') depth += 1;
+    else if (token === ']' || token === '}') depth -= 1;
+    if (depth > depthMax) refuse();
+  }
 }
 
 function offsetOf(document: Document, path: ValuePath, ofKey: boolean): number {

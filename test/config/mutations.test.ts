@@ -58,7 +58,7 @@ function changed(text: string, edits: readonly { place: number; value: unknown; 
     const [holder, key] = all[place % Math.max(1, all.length)] ?? [];
     if (holder === undefined || key === undefined) continue;
     const before = holder[key];
-    if (what === 'set') holder[key] = value;
+    if (what === 'set') holder[key] = structuredClone(value);
     else if (!Array.isArray(holder)) {
       Reflect.deleteProperty(holder, key);
       if (what === 'rename') holder[`${key}s`] = before;

@@ -22,7 +22,8 @@ export function importRules(place: ImportPlace, side: 'sender' | 'receiver'): Im
         }
         return [rule.convert({ type: same, keep_snapshot_at_cursor: importAtCursor })];
       default:
-        return [rule.value as Record<string, unknown>];
+        rule.drop('is no rule of zrepl 0.7 (not_replicated, last_n, grid, regex)');
+        return [];
     }
   });
 }
