@@ -6,6 +6,8 @@ export type GridPlace =
   | { readonly kind: 'unknown' }
   /** Older than the oldest interval. */
   | { readonly kind: 'beyond' }
+  /** The newest: the grid hangs on it, so it is kept even if its interval is full. */
+  | { readonly kind: 'newest' }
   | {
       readonly kind: 'inside';
       readonly bucket: GridBucket;
@@ -18,12 +20,14 @@ export type GridPlace =
 /**
  * Lays times into a grid as zrepl does. The first interval begins at the newest time, so a dataset of which no snapshots are made any
  * more does not lose those it has. An interval reaches from its newer edge, which belongs to it, to its older one, which belongs to
- * the next. Each keeps its oldest.
+ * the next. Each keeps its oldest. More than zrepl, it keeps the newest of all: without it, the
+ * grid would slide towards the past with each run, and thin out again what it had kept.
  * @param times in ms since 1970, never falling; null where unknown
  * @returns one place a time
  */
 export function sieve(buckets: readonly GridBucket[], times: readonly (number | null)[]): GridPlace[] {
-  const newest = times.findLast((time) => time !== null) ?? 0;
+  const newestIndex = times.findLastIndex((time) => time !== null);
+  const newest = times[newestIndex] ?? 0;
   const ends = olderEdges(buckets);
   const kept: number[][] = [];
   return times.map((time, index): GridPlace => {
@@ -34,6 +38,7 @@ export function sieve(buckets: readonly GridBucket[], times: readonly (number | 
     const keptHere = (kept[place] ??= []);
     const hasRoom = bucket.keep === 'all' || keptHere.length < bucket.keep;
     if (hasRoom) keptHere.push(index);
+    else if (index === newestIndex) return { kind: 'newest' };
     return { kind: 'inside', bucket, number: place + 1, keptInstead: hasRoom ? null : (keptHere.at(-1) ?? null) };
   });
 }

@@ -97,6 +97,7 @@ function judgeGrid(text: string, regex: string | null): Judge {
       candidates.map(({ atMs }) => atMs),
     ).map((place): Opinion => {
       if (place.kind === 'unknown') return { keeps: true, why: 'nobody knows when it was made' };
+      if (place.kind === 'newest') return { keeps: true, why: 'the newest, on which the grid hangs' };
       if (place.kind === 'beyond') return { keeps: false, why: 'older than all intervals' };
       const { bucket, number, keptInstead } = place;
       const interval = `interval ${number} of ${buckets.length} (${spellDuration(bucket.durationMs)})`;

@@ -7,11 +7,11 @@ const hour = 3_600_000;
 
 function keptOf(grid: string, times: readonly (number | null)[]): number[] {
   return sieve(parseGrid(grid), times).flatMap((place, index) =>
-    place.kind === 'unknown' || (place.kind === 'inside' && place.keptInstead === null) ? [index] : [],
+    place.kind === 'beyond' || (place.kind === 'inside' && place.keptInstead !== null) ? [] : [index],
   );
 }
 
-/** The same as zrepl's documentation describes it, bucket by bucket. */
+/** The same as zrepl's documentation describes it, bucket by bucket, and besides the newest. */
 function keptByBook(grid: string, times: readonly number[]): number[] {
   const kept: number[] = [];
   let newerEdge = Math.max(...times);
@@ -21,7 +21,7 @@ function keptByBook(grid: string, times: readonly number[]): number[] {
     kept.push(...inside.slice(0, keep === 'all' ? undefined : keep));
     newerEdge = olderEdge;
   }
-  return kept.sort((a, b) => a - b);
+  return [...new Set([...kept, times.length - 1])].sort((a, b) => a - b);
 }
 
 describe('the sieve', () => {
@@ -52,7 +52,7 @@ describe('the sieve', () => {
 
   test('puts a time on an edge into the older interval', () => {
     expect(keptOf('2x1h', [-hour, 0])).toEqual([0, 1]);
-    expect(keptOf('2x1h', [-hour + 1, 0])).toEqual([0]);
+    expect(keptOf('2x1h', [-hour + 1, -1, 0])).toEqual([0, 2]);
     expect(keptOf('1x1h', [-hour, 0])).toEqual([1]);
   });
 
@@ -63,7 +63,20 @@ describe('the sieve', () => {
 
   test('keeps the oldest of an interval, and names the one that is in the way', () => {
     const places = sieve(parseGrid('1x1h(keep=2) | 1x2h'), [-50 * 60_000, -40 * 60_000, -30 * 60_000, 0]);
-    expect(places.map((place) => place.kind === 'inside' && place.keptInstead)).toEqual([null, null, 1, 1]);
+    expect(places.map((place) => (place.kind === 'inside' ? place.keptInstead : place.kind))).toEqual([
+      null,
+      null,
+      1,
+      'newest',
+    ]);
+  });
+
+  test('keeps what it hangs on, so that it does not slide from run to run', () => {
+    let times = Array.from({ length: 100 }, (_, index) => (index * hour) / 6);
+    const runs = Array.from({ length: 3 }, () => (times = keptOf('30x1h', times).map((index) => times[index]!)));
+    expect(runs[1]).toEqual(runs[0]);
+    expect(runs[2]).toEqual(runs[0]);
+    expect(runs[0]!.length).toBe(18);
   });
 
   test('keeps what has no known time, and does not count from it', () => {

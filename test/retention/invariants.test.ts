@@ -82,7 +82,8 @@ function disturb(dataset: MemoryDestroyer, peerGuids: Set<bigint>, { kind, at }:
   if (kind === 'hold') dataset.holds.push({ guid: version.guid, why: 'since then' });
   if (kind === 'rename') dataset.versions[index] = { ...version, name: `renamed-${version.name}` };
   if (kind === 'replace') dataset.versions[index] = { ...version, guid: version.guid + 1_000_000n };
-  if (kind === 'cursor') {
+  const isForward = dataset.cursors.every(({ createTXG }) => createTXG < version.createTXG);
+  if (kind === 'cursor' && isForward) {
     // It has been sent meanwhile.
     peerGuids.add(version.guid);
     dataset.cursors = [{ ...version, owner: 'job' }];
