@@ -133,6 +133,7 @@ export { guardedProperties, type ReceivePropertyOptions } from './handlers/zfs/r
 export { decodeResumeToken as decodeZfsResumeToken, type ZfsResumeToken } from './handlers/zfs/resume-token.ts';
 export { type ZfsSendOptions } from './handlers/zfs/send-options.ts';
 export { zfsSink, type ZfsSinkOptions } from './handlers/zfs/sink.ts';
+export { takeZfsSnapshots, type ZfsSnapshotRequest, type ZfsSnapshotResult } from './handlers/zfs/snapshot.ts';
 
 // Replication.
 export {

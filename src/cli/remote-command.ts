@@ -96,7 +96,12 @@ const optionsOf = {
   list: inspectOptions,
   verify: inspectOptions,
   holds: inspectOptions,
-  release: { ...inspectOptions, 'dry-run': { type: 'boolean' }, job: { type: 'string' } },
+  release: {
+    ...inspectOptions,
+    'dry-run': { type: 'boolean' },
+    job: { type: 'string' },
+    'all-jobs': { type: 'boolean' },
+  },
 } as const satisfies Record<RemoteCommand['command'], ParseArgsConfig['options']>;
 
 /** The words behind the program's own name; {@link parseRemoteCommand} reads them back. */
@@ -131,7 +136,7 @@ function flagsOf(command: RemoteCommand): string[] {
       return [
         ...flag('dry-run', command.dryRun),
         ...flag('json', command.json),
-        ...(command.job === null ? [] : [`--job=${command.job}`]),
+        ...(command.job === null ? ['--all-jobs'] : [`--job=${command.job}`]),
       ];
     default:
       return flag('json', command.json);
@@ -167,8 +172,11 @@ export function parseRemoteCommand(words: readonly string[]): RemoteCommand {
       const choices = snapshotOfFlags(values);
       return { command, ...base, choices, dryRun: isSet('dry-run'), force: isSet('force'), json: isSet('json') };
     }
-    case 'release':
-      return { command, ...base, json: isSet('json'), dryRun: isSet('dry-run'), job: text(values, 'job') };
+    case 'release': {
+      const job = text(values, 'job');
+      if (isSet('all-jobs') === (job !== null)) throw new UsageError('snapferry release needs --job or --all-jobs');
+      return { command, ...base, json: isSet('json'), dryRun: isSet('dry-run'), job };
+    }
     default:
       return { command, ...base, json: isSet('json') };
   }

@@ -9,26 +9,27 @@ import type { Run } from './run.ts';
 import { renderTable } from './table.ts';
 
 /** The options of `holds`. */
-export interface TraceFlags extends OutputFlags, ConnectionFlags, SudoFlags {
+export interface TraceFlags extends OutputFlags, ConnectionFlags, SudoFlags, DatasetFlags {
   readonly job?: string;
 }
 
 /** The options of `release`. */
-export interface ReleaseFlags extends TraceFlags, DatasetFlags {
+export interface ReleaseFlags extends TraceFlags {
   readonly allJobs?: boolean;
   readonly dryRun?: boolean;
 }
 
-/** What of ours protects versions at and below a location, or null: in every pool of this machine. */
+/** What of ours protects versions of a location, or null: in every pool of this machine. */
 export async function holdsAnywhere(run: Run, text: string | null, flags: TraceFlags): Promise<TracesDocument> {
   const location = text === null ? null : parseLocation(text);
+  const recursive = flags.recursive === true;
+  const sudo = (location?.kind === 'remote' ? flags.remoteSudo : flags.sudo) === true;
+  checkBackendOptions(location?.backend ?? 'zfs', { recursive, sudo });
   if (location?.kind !== 'remote') return holdsHere(run, location, flags);
   const [{ remoteDocument }, { tracesDocument }] = [
     await import('./remote-document.ts'),
     await import('./documents.ts'),
   ];
-  const sudo = flags.remoteSudo === true;
-  const recursive = location.backend !== 'directory';
   const command = { command: 'holds', json: true, place: location, recursive, sudo } as const;
   const document = await remoteDocument(run, location, command, flags, tracesDocument);
   return { ...document, traces: document.traces.filter(({ job }) => flags.job === undefined || job === flags.job) };
@@ -36,12 +37,14 @@ export async function holdsAnywhere(run: Run, text: string | null, flags: TraceF
 
 async function holdsHere(run: Run, location: LocalLocation | null, flags: TraceFlags): Promise<TracesDocument> {
   const access = { logger: run.logger, sudo: flags.sudo === true };
-  const scope = { recursive: true, job: flags.job ?? null };
-  if (location !== null) return listTraces(run, await openSite(location, access), scope);
+  const job = flags.job ?? null;
+  if (location !== null) {
+    return listTraces(run, await openSite(location, access), { recursive: flags.recursive === true, job });
+  }
   const { listPools, zfsSite } = await import('./zfs-site.ts');
   const traces: TracesDocument['traces'] = [];
   for (const pool of await listPools(access, run.signal)) {
-    traces.push(...(await listTraces(run, zfsSite(pool, access), scope)).traces);
+    traces.push(...(await listTraces(run, zfsSite(pool, access), { recursive: true, job })).traces);
   }
   return { command: 'holds', location: null, dryRun: true, traces };
 }

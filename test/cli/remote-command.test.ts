@@ -144,6 +144,8 @@ describe('parseRemoteCommand', () => {
     [['snapferry', 'serve', '--stdio=yes', '--', '/x'], /stdio/],
     [['snapferry', 'serve', '--stdio', '--snapshot', '--snapshot-dry-run', '--', '/x'], /exclude each other/],
     [['snapferry', 'verify', '--to', '/etc', '--', '/x'], /Unknown option '--to'/],
+    [['snapferry', 'release', '--', '/x'], /needs --job or --all-jobs/],
+    [['snapferry', 'release', '--job=a', '--all-jobs', '--', '/x'], /needs --job or --all-jobs/],
     [['snapferry', 'list', '--', 'zfs:-r'], /begin with a letter/],
     [['snapferry', 'list', '--', 'btrfs:data'], /absolute path/],
     [['snapferry', 'serve', '--stdio', '--placeholder-encryption=on', '--', 'zfs:tank'], /is inherit or off/],

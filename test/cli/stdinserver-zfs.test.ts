@@ -284,7 +284,7 @@ describe('documents', () => {
     machine.fake.pool.get('tank/home').snapshots[0]!.holds.add('snapferry_STEP_I_web1_J_x');
     const holds = await ask('web1', 'holds', '--json', '--recursive', '--', 'zfs:tank');
     expect(JSON.parse(holds.stdout)).toMatchObject({ traces: [{ dataset: 'tank/home', identity: 'web1', job: 'x' }] });
-    const release = await ask('web1', 'release', '--json', '--', 'zfs:tank/home');
+    const release = await ask('web1', 'release', '--json', '--all-jobs', '--', 'zfs:tank/home');
     expect(release.code).toBe(1);
     expect(JSON.parse(release.stdout)).toMatchObject({ error: denied });
     expect(machine.fake.pool.holds()).toHaveLength(2);

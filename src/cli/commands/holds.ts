@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { exitCodes } from '../exit-code.ts';
-import { addConnectionOptions, addExamples, addOutputOptions, addSudoOptions } from '../options.ts';
+import { addConnectionOptions, addDatasetOptions, addExamples, addOutputOptions, addSudoOptions } from '../options.ts';
 import { runCommand } from '../run.ts';
 import { holdsAnywhere, renderTraces } from '../traces.ts';
 import type { TraceFlags } from '../traces.ts';
@@ -23,12 +23,12 @@ export function configure(command: Command): void {
         },
       });
     });
-  addOutputOptions(addConnectionOptions(addSudoOptions(command)));
+  addOutputOptions(addConnectionOptions(addSudoOptions(addDatasetOptions(command))));
   command.addHelpText('after', explanation);
   addExamples(command, [
     ['', 'everything of ours in all pools'],
-    ['zfs:tank/home', 'of a dataset and those below it'],
-    ['--json web1:zfs:tank', 'on another machine, for a program to read'],
+    ['--recursive zfs:tank/home', 'of a dataset and those below it'],
+    ['--json -r web1:zfs:tank', 'on another machine, for a program to read'],
   ]);
 }
 
