@@ -118,7 +118,7 @@ describeZfs('the program', () => {
     const ssh: GatedSSH = await gatedSSH(mkdtempSync(join(work, 'gate-')));
     const env = { PATH: `${ssh.bin}:${process.env['PATH'] ?? ''}` };
     const pull = () => patiently(['pull', '--no-snapshot', `host:zfs:${from}`, `zfs:${to}`], { env });
-    await ssh.letThrough('from remote', 3.2 * megabyte);
+    await ssh.letThrough('from remote', 3 * megabyte);
     const cut = await pull();
     expect(cut.code).not.toBe(0);
     expect(isThere(to), cut.stderr).toBe(true);
