@@ -210,7 +210,12 @@ export class Requester implements api.RPCRequester {
     try {
       this.#stopStream('the connection is being closed by this side');
       const body = { Goodbye: goodbye };
-      await this.#exchanges.ask({ type: requestType.close, body, options: {}, read: readOk, exclusive: true });
+      const read: ReadAnswer<void> = (header, exchange) => {
+        // Whoever has waited behind it must not be let in now: the peer reads no more.
+        this.#exchanges.end(new SnapferryError('CONNECTION_LOST', `${this.#connection.description} is closed`));
+        return readOk(header, exchange);
+      };
+      await this.#exchanges.ask({ type: requestType.close, body, options: {}, read, exclusive: true });
     } catch (error) {
       // A peer that is gone cannot be said goodbye to; there is nothing left to lose by that.
       this.#connection.logger.debug({ err: error }, 'close was not answered');

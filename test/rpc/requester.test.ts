@@ -95,8 +95,16 @@ describe('close', () => {
     const closing = [close(client), client.close('again')];
     const asked = (await nextRequest(peer))!;
     expect(asked).toMatchObject({ type: 0xf0, body: { Goodbye: goodbye } });
+    const late = client.filesystems(ask);
+    const refused = expect(late).rejects.toMatchObject({
+      code: 'CONNECTION_LOST',
+      message: expect.stringMatching(/ is closed$/) as string,
+    });
+    await turn();
+    expect(peer.untaken).toHaveLength(0);
     peer.send(answerTo(asked.id, { ResponseType: 1 }));
     await Promise.all(closing);
+    await refused;
     expect(await peer.rest()).toHaveLength(0);
     expect(vi.getTimerCount()).toBe(0);
   });
