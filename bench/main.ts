@@ -129,7 +129,10 @@ async function answer(request: Request, settings: Settings): Promise<Answer[]> {
       process.stderr.write(`SKIPPED ${name}: ${missing}\n`);
       continue;
     }
-    const { contests, release } = await ask(settings);
+    // Each question has a folder of its own: names like `source` are taken by several.
+    const workFolder = join(settings.workFolder, name);
+    await mkdir(workFolder);
+    const { contests, release } = await ask({ ...settings, workFolder });
     try {
       for (const contest of contests.filter(({ subject }) => subject.includes(request.contest))) {
         answers.push({ question: name, ...(await hold(name, contest, request)) });
