@@ -34,7 +34,11 @@ const allowed: Record<string, readonly string[]> = {
   replication: ['vocabulary', 'rpc/interfaces.ts'],
   retention: ['vocabulary', 'rpc/interfaces.ts'],
   config: ['vocabulary'],
-  cli: ['vocabulary', 'chunker', 'transport', 'rpc', 'handlers', 'replication', 'config'],
+  jobs: ['vocabulary', 'transport', 'rpc', 'handlers', 'replication', 'retention', 'config'],
+  daemon: ['vocabulary', 'transport', 'rpc', 'handlers', 'replication', 'retention', 'config', 'jobs'],
+  cli: [
+    ...['vocabulary', 'chunker', 'transport', 'rpc', 'handlers', 'replication', 'retention', 'config', 'jobs', 'daemon'],
+  ],
 };
 
 describe('layers', () => {
