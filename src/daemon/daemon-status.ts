@@ -26,7 +26,10 @@ export interface JobStatus {
   readonly backend: Backend;
   /** `serving`: waits for clients. `stopping`: its run is being finished or cancelled. */
   readonly state: 'idle' | 'running' | 'serving' | 'stopping';
+  /** The oldest of {@link runs}. */
   readonly run: RunStatus | null;
+  /** Runs that are going on; more than one only of a `sink`, whose clients may push at the same time. */
+  readonly runs: readonly RunStatus[];
   /** Of the newest run that is over, also of an earlier daemon. */
   readonly lastRun: RunResult | null;
   /** When a run last ended well; null: never. */
@@ -45,6 +48,8 @@ export interface JobStatus {
 export interface RunStatus {
   readonly run: string;
   readonly cause: RunCause;
+  /** The client that pushes, for cause `peer`; else null. */
+  readonly identity: string | null;
   readonly beganMs: number;
   readonly total: TransferProgress | null;
   readonly datasetsDone: number;
@@ -57,6 +62,8 @@ export interface RunStatus {
 /** A dataset of a job. */
 export interface DatasetStatus {
   readonly dataset: string;
+  /** The client of a `sink` that it belongs to; else null. Two clients may have datasets of one name. */
+  readonly identity: string | null;
   readonly target: string | null;
   readonly state: 'ok' | 'failed' | 'running' | 'waiting' | 'stale';
   /** The step at work; null: none. */
@@ -82,7 +89,9 @@ export interface SessionStatus {
   readonly identity: string;
   readonly address: string;
   readonly sinceMs: number;
+  /** What was last asked for; null: nothing yet. */
   readonly request: string | null;
+  /** Payload of the requests that are answered. */
   readonly bytes: number;
 }
 
@@ -92,6 +101,8 @@ export interface Problem {
   readonly code: string;
   /** Null: the job as a whole. */
   readonly dataset: string | null;
+  /** Of the client it is about, of a `sink`; else null. */
+  readonly identity: string | null;
   /** What is wrong, one line. */
   readonly message: string;
   /** The next thing to do, one line: where there is one, a command that can be copied. */
