@@ -68,6 +68,11 @@ export function buildError(message: string, code?: string): Uint8Array {
   return encodeLine({ status: false, message, code });
 }
 
+/** The bad end of a command for reasons that must not be told. */
+export function buildInternalError(): Uint8Array {
+  return buildError("internal error; the daemon's log says more", 'INTERNAL');
+}
+
 /**
  * A daemon's line after its greeting. Fields it does not know are ignored: the daemon may be newer.
  * @throws SnapferryError `PROTOCOL_VIOLATION` for what is no reply, or lacks what one must have
