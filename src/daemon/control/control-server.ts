@@ -1,3 +1,4 @@
+import type { Logger as PinoLogger } from 'pino';
 import { SnapferryError } from '../../errors.ts';
 import { systemClock } from '../../jobs/clock.ts';
 import type { Clock } from '../../jobs/clock.ts';
@@ -70,7 +71,8 @@ export class ControlServer implements AsyncDisposable {
     if (this.#listener !== null || this.#isLeaving) {
       throw new SnapferryError('INVALID_REQUEST', `this control server cannot listen on ${path}: it listens or is closed`);
     }
-    const listener = await listenUnix(path, (stream) => this.serve(stream));
+    const logger = (this.#options.logger ?? silent) as PinoLogger;
+    const listener = await listenUnix(path, (stream) => this.serve(stream), { logger });
     this.#listener = listener;
     // A method, for it may have been closed meanwhile.
     if (this.#hasLeft()) await listener.close();
@@ -80,6 +82,11 @@ export class ControlServer implements AsyncDisposable {
   async serve(stream: ByteStream): Promise<void> {
     const { version, commands, logger = silent, clock = systemClock } = this.#options;
     const refusal = this.#refusal();
+    if (refusal !== null && this.#sessions.size >= 2 * this.#limits.clientsMax) {
+      // To say no takes a connection, too.
+      stream.abort(refusal);
+      return;
+    }
     const session = new ControlSession(stream, {
       ...{ id: ++this.#served, version, commands, logger, clock, refusal },
       limits: this.#limits,

@@ -75,7 +75,7 @@ export class RunningCommand {
     try {
       const outcome = await Promise.race([this.#outcomeOf(admitted), this.#abandoned]);
       if (this.#hasTakenOver()) {
-        if ('error' in outcome) throw toSnapferryError(outcome.error, 'INTERNAL', this.cmd);
+        if ('error' in outcome) throw this.#breakOff(outcome.error);
         return false;
       }
       this.#finish();
@@ -144,6 +144,15 @@ export class RunningCommand {
       logger.error({ cmd: this.cmd, err: error }, `${this.cmd} failed in a way that is a fault of the program`);
       return buildInternalError();
     }
+  }
+
+  /** What a command that took over the connection failed with; nothing can be told in a protocol that is not ours. */
+  #breakOff(cause: unknown): SnapferryError {
+    const error = toSnapferryError(cause, 'INTERNAL', this.cmd);
+    const level = error.code === 'INTERNAL' ? 'error' : 'debug';
+    this.#connection.logger[level]({ cmd: this.cmd, err: cause }, `${this.cmd} broke off: ${error.message}`);
+    this.#connection.lose(error);
+    return error;
   }
 
   /** Notices a client that has gone, which on a unix socket looks like one that sends no more but waits for its answer. */
