@@ -93,6 +93,7 @@ export class ControlClient implements AsyncDisposable {
     this.#reader = reader;
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#readAhead();
   }
 
   /**
@@ -132,6 +133,7 @@ export class ControlClient implements AsyncDisposable {
     const isOver = result.kind === 'closed' || result.kind === 'failed';
     if (isOver) this.#drop(result.kind === 'failed' ? result.error : this.#lost('the daemon ended the connection'));
     else if (!this.#isClosed()) this.#state = 'open';
+    this.#readAhead();
     return result;
   }
 
@@ -163,11 +165,13 @@ export class ControlClient implements AsyncDisposable {
 
   async #exchange(cmd: string, line: Uint8Array, options: ControlCallOptions): Promise<ControlCallResult> {
     const { signal, onProgress } = options;
-    await interruptible(signal, this.#send(cmd, line));
+    const hasLastWords = this.#reader.hasBytes;
+    if (!hasLastWords) await interruptible(signal, this.#send(cmd, line));
     for (;;) {
       const found = await interruptible(signal, this.#receive(cmd, options));
       if (found.kind === 'end') return { kind: 'closed' };
       const reply = parseResponse(lineOf(found, this.#stream));
+      if (hasLastWords && reply.kind !== 'error') throw unasked(this.#stream);
       if (reply.kind === 'response') return { kind: 'received', response: reply.response };
       if (reply.kind === 'error') return { kind: 'refused', code: reply.code, message: reply.message };
       // Null is only the daemon's way to find out whether somebody still listens.
@@ -186,8 +190,14 @@ export class ControlClient implements AsyncDisposable {
     }
   }
 
+  /** A daemon that leaves says so without being asked; once a write has failed, what was not read before is lost. */
+  #readAhead(): void {
+    this.#reader.fill().catch(() => undefined);
+  }
+
   #receive(cmd: string, options: ControlCallOptions): Promise<ReadLine> {
-    const { receiveTimeoutMs = this.#options.receiveTimeoutMs ?? 60_000 } = options;
+    const own = this.#options.receiveTimeoutMs === undefined ? 60_000 : this.#options.receiveTimeoutMs;
+    const { receiveTimeoutMs = own } = options;
     const line = this.#reader.line(this.#options.replyBytesMax ?? 64 * 1024 * 1024);
     if (receiveTimeoutMs === null) return line;
     const late = () => timedOut('receive', this.#stream, `said nothing about ${cmd} for ${receiveTimeoutMs} ms`);
@@ -242,6 +252,10 @@ function lineOf(found: ReadLine, stream: ByteStream): Uint8Array {
   }
   const message = `${stream.description} ended ${found.kind === 'cut' ? 'inside a line' : 'without a word'}`;
   throw new SnapferryError('STREAM_TRUNCATED', message);
+}
+
+function unasked(stream: ByteStream): SnapferryError {
+  return new SnapferryError('PROTOCOL_VIOLATION', `${stream.description} answered what it was not asked`);
 }
 
 function timedOut(wait: ControlWait, stream: ByteStream, what: string): ControlTimeoutError {
