@@ -4,11 +4,11 @@ import { SnapferryError } from '../errors.ts';
 import { listBtrfsCursors, releaseBtrfsCursor } from '../handlers/btrfs/cursors.ts';
 import { btrfsHandler } from '../handlers/btrfs/handler.ts';
 import { checkDatasetFolder } from '../handlers/btrfs/names.ts';
-import { decodeResumeToken } from '../handlers/btrfs/resume-token.ts';
 import { btrfsSink } from '../handlers/btrfs/sink.ts';
 import { takeBtrfsSnapshot } from '../handlers/btrfs/snapshot.ts';
 import type { BtrfsToolOptions } from '../handlers/btrfs/tool.ts';
-import { delegating } from '../handlers/delegating.ts';
+import { btrfsRootsOf, readBtrfsToken } from '../jobs/backend-btrfs.ts';
+import { selectedSource } from '../jobs/selected-source.ts';
 import type { RPCHandler } from '../rpc/interfaces.ts';
 import { LocalRPC } from '../rpc/local-rpc.ts';
 import { formatDatasetOf } from './location.ts';
@@ -25,26 +25,16 @@ export function btrfsSite(path: string, { logger, sudo }: SiteAccess): Site {
   const dataset = datasetOf(directory);
   const tool: BtrfsToolOptions = sudo ? { program: ['sudo', '-n', 'btrfs'] } : {};
   const offering = (recursive: boolean, select: (filesystem: DatasetPath) => boolean): RPCHandler =>
-    selected(btrfsHandler({ roots: [{ directory, path: dataset, isRecursive: recursive }], tool, logger }), select);
+    selectedSource(btrfsHandler({ roots: [{ directory, path: dataset, isRecursive: recursive }], tool, logger }), select);
   const site: Site = {
     backend: 'btrfs',
     dataset,
     formatName: (filesystem) => formatDatasetOf('btrfs', filesystem),
     checkDataset: (filesystem) => checkDatasetFolder(pathOf(filesystem)),
-    readResumeToken(token) {
-      // It names versions only, and its sender looks for them in the requested dataset.
-      const { from, to } = decodeResumeToken(token);
-      return { filesystem: null, fromGuid: from, toGuid: to };
-    },
+    readResumeToken: readBtrfsToken,
     source: ({ recursive, select }) => offering(recursive, select),
-    sourceOf({ roots, matches }) {
-      const offered = roots.map((root) => ({
-        directory: pathOf(root.path),
-        path: root.path,
-        isRecursive: root.isSubtree,
-      }));
-      return Promise.resolve(selected(btrfsHandler({ roots: offered, tool, logger }), matches));
-    },
+    sourceOf: (filter) =>
+      Promise.resolve(selectedSource(btrfsHandler({ roots: btrfsRootsOf(filter), tool, logger }), filter.matches)),
     sink: () => btrfsSink({ locate: pathOf, tool, logger }),
     checkTarget: () => Promise.resolve(),
     takeSnapshots: (request, context) => takeSnapshots(site, request, context, tool),
@@ -71,43 +61,6 @@ function datasetOf(directory: string): DatasetPath {
   } catch (error) {
     throw new UsageError((error as Error).message, { cause: error });
   }
-}
-
-/** A handler that answers for the selected datasets only. */
-function selected(handler: RPCHandler, select: (filesystem: DatasetPath) => boolean): RPCHandler {
-  const check = (filesystem: DatasetPath): void => {
-    if (select(filesystem)) return;
-    throw new SnapferryError('DATASET_NOT_FOUND', `there is no dataset "${formatDatasetPath(filesystem)}" here`);
-  };
-  const transferEstimate = handler.transferEstimate?.bind(handler);
-  const transferCompleted = handler.transferCompleted?.bind(handler);
-  return delegating(handler, {
-    filesystems: async (request, context) => (await handler.filesystems(request, context)).filter(select),
-    async filesystemVersions(request, context) {
-      check(request.filesystem);
-      return handler.filesystemVersions(request, context);
-    },
-    async initialTransfer(request, context) {
-      check(request.filesystem);
-      return handler.initialTransfer(request, context);
-    },
-    async incrementalTransfer(request, context) {
-      check(request.filesystem);
-      return handler.incrementalTransfer(request, context);
-    },
-    ...(transferEstimate && {
-      async transferEstimate(request, context) {
-        check(request.filesystem);
-        return transferEstimate(request, context);
-      },
-    }),
-    ...(transferCompleted && {
-      async transferCompleted(request, context) {
-        check(request.filesystem);
-        return transferCompleted(request, context);
-      },
-    }),
-  });
 }
 
 /** What of a site is there: its own dataset, or all below it, too. */

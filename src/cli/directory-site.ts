@@ -1,12 +1,12 @@
 import { checkDatasetPath, formatDatasetPath } from '../dataset.ts';
 import { cursorPrefix, directoryHandler } from '../handlers/directory/handler.ts';
-import { decodeResumeToken } from '../handlers/directory/resume-token.ts';
 import { directorySink } from '../handlers/directory/sink.ts';
 import { takeSnapshot } from '../handlers/directory/snapshot.ts';
 import type { SnapshotOptions } from '../handlers/directory/snapshot.ts';
 import { findStore } from '../handlers/directory/store-layout.ts';
 import { openStore } from '../handlers/directory/store.ts';
 import type { Store } from '../handlers/directory/store.ts';
+import { readDirectoryToken } from '../jobs/backend-directory.ts';
 import type { Logger } from '../rpc/interfaces.ts';
 import type { SnapshotChoices } from './choices.ts';
 import { formatDatasetOf } from './location.ts';
@@ -32,11 +32,7 @@ export async function directorySite(path: string, logger: Logger): Promise<Direc
     directory,
     formatName: (filesystem) => formatDatasetOf('directory', filesystem),
     checkDataset: checkDatasetPath,
-    readResumeToken(token) {
-      // Its sender never leaves the requested directory, whatever the token says.
-      const { from, to } = decodeResumeToken(token);
-      return { filesystem: null, fromGuid: from, toGuid: to };
-    },
+    readResumeToken: readDirectoryToken,
     source: () => directoryHandler({ datasets: [{ path: dataset, directory }], logger }),
     async sourceOf({ roots }) {
       const datasets = await Promise.all(roots.map(({ path: of }) => localDataset(`/${formatDatasetPath(of)}`)));

@@ -1,30 +1,8 @@
 import type { FilesystemVersion } from '../dataset.ts';
 import type { Progress, RPCRequester } from '../rpc/interfaces.ts';
+import { delegatingRequester } from '../jobs/delegating-requester.ts';
 import type { ChangeCounts } from './format.ts';
 import { plannedCounts } from './planned-version.ts';
-
-/** A requester that behaves as `client` does, except for what is overridden. */
-export function delegatingRequester(client: RPCRequester, overrides: Partial<RPCRequester>): RPCRequester {
-  return {
-    get protocolVersion() {
-      return client.protocolVersion;
-    },
-    filesystems: (request, options) => client.filesystems(request, options),
-    filesystemVersions: (request, options) => client.filesystemVersions(request, options),
-    initialTransfer: (request, options) => client.initialTransfer(request, options),
-    incrementalTransfer: (request, options) => client.incrementalTransfer(request, options),
-    transferEstimate: (request, options) => client.transferEstimate(request, options),
-    transferCompleted: (request, options) => client.transferCompleted(request, options),
-    pullMe: (request, handler, options) => client.pullMe(request, handler, options),
-    request: (call, request, options) => client.request(call, request, options),
-    upgrade: (protocol, options) => client.upgrade(protocol, options),
-    detach: () => client.detach(),
-    close: (goodbye) => client.close(goodbye),
-    forceClose: () => client.forceClose(),
-    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
-    ...overrides,
-  };
-}
 
 /** A requester that passes on what the source tells while it prepares its versions, which may take a snapshot. */
 export function withSourceProgress(client: RPCRequester, onProgress: (progress: Progress) => void): RPCRequester {

@@ -1,8 +1,7 @@
 import type { DatasetPath } from '../dataset.ts';
-import { SnapferryError } from '../errors.ts';
+import { remoteSink } from '../jobs/remote-sink.ts';
 import { planReplication } from '../replication/plan-replication.ts';
 import type { PlannedFilesystem } from '../replication/replication.ts';
-import type { RPCRequester } from '../rpc/interfaces.ts';
 import type { ReplicationSink } from '../sink.ts';
 import { defaultChoices } from './choices.ts';
 import { exitCodes } from './exit-code.ts';
@@ -93,33 +92,9 @@ async function connectSink(run: Run, request: ReplicationRequest): Promise<Conne
   try {
     // A directory may be given relative to the home there, and only the other side knows where that is.
     const root = datasetOfPlace(target) ?? (await onlyDataset(client, run.signal));
-    return { sink: readOnlySink(client, run.signal), root, close };
+    return { sink: remoteSink(client, run.signal), root, close };
   } catch (error) {
     await close().catch(() => {});
     throw error;
   }
-}
-
-/**
- * The far end of a push as far as a plan can see it: its versions. What an interrupted push may have left there is not
- * told, so a plan does not show that its first step would go on from the middle.
- */
-function readOnlySink(client: RPCRequester, signal: AbortSignal): ReplicationSink {
-  const never = (): never => {
-    throw new SnapferryError('INTERNAL', 'a plan changes nothing');
-  };
-  return {
-    async filesystemVersions(filesystem) {
-      try {
-        return await client.filesystemVersions({ filesystem }, { signal });
-      } catch (error) {
-        if (error instanceof SnapferryError && error.code === 'DATASET_NOT_FOUND') return null;
-        throw error;
-      }
-    },
-    resumeState: () => Promise.resolve(null),
-    discardPartial: never,
-    createParents: never,
-    receive: never,
-  };
 }

@@ -1,5 +1,5 @@
 import { formatVersion } from '../dataset.ts';
-import type { DatasetPath } from '../dataset.ts';
+import type { DatasetPath, FilesystemVersion } from '../dataset.ts';
 import { replicate } from '../replication/replicate.ts';
 import type { ReplicationEvent } from '../replication/replication.ts';
 import type { PullReport, RPCRequester } from '../rpc/interfaces.ts';
@@ -113,8 +113,14 @@ export interface StepFacts {
   readonly of: string;
 }
 
+/** What a step is called by. */
+export interface NamedStep {
+  readonly from: Pick<FilesystemVersion, 'type' | 'name'> | null;
+  readonly to: Pick<FilesystemVersion, 'type' | 'name'>;
+}
+
 /** `receiving @b (incremental from @a, about 12 KiB)`. */
-export function describeStep(doing: string, step: MadeStep, { estimatedBytes, resumed, of }: StepFacts): string {
+export function describeStep(doing: string, step: NamedStep, { estimatedBytes, resumed, of }: StepFacts): string {
   const from = step.from === null ? 'all of it' : `incremental from ${printable(formatVersion(step.from))}`;
   const size = estimatedBytes === null ? 'size unknown' : `about ${formatBytes(estimatedBytes)}`;
   const how = resumed ? ', going on where it was interrupted' : '';

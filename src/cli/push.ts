@@ -25,7 +25,7 @@ import type { Run } from './run.ts';
 import { showProgress } from './show-progress.ts';
 import type { Site, TakenSnapshot } from './site.ts';
 import { UsageError } from './usage-error.ts';
-import { watchedTransfers } from './watched-handler.ts';
+import { watchedTransfers } from '../jobs/watched-transfers.ts';
 
 /** Has TARGET pull from SOURCE, which is on this machine. */
 export async function push(run: Run, request: ReplicationRequest): Promise<ReplicationOutcome> {

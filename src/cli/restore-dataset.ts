@@ -11,7 +11,7 @@ import { formatBytes, printable } from './format.ts';
 import { chooseSnapshot } from './inspect.ts';
 import { formatLocation, parseLocation } from './location.ts';
 import type { SnapshotLocation } from './location.ts';
-import { delegatingRequester } from './observed-requester.ts';
+import { delegatingRequester } from '../jobs/delegating-requester.ts';
 import { checkBackendOptions, describeBackend, openSite } from './open-site.ts';
 import type { ConnectionFlags } from './options.ts';
 import { closingAfter, connectSource, onlyDataset } from './peer.ts';

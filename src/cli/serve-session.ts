@@ -6,7 +6,7 @@ import { stdio } from '../transport/stdio.ts';
 import { exitCodeOf, exitCodes } from './exit-code.ts';
 import type { ExitCode } from './exit-code.ts';
 import type { Run } from './run.ts';
-import { watchedTransfers } from './watched-handler.ts';
+import { watchedTransfers } from '../jobs/watched-transfers.ts';
 import { reportError } from './program-error.ts';
 
 /** How long a request in progress may go on after SIGTERM, in ms. */

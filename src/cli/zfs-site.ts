@@ -7,9 +7,9 @@ import { zfsHandler } from '../handlers/zfs/handler.ts';
 import { listOurHolds, releaseOurHolds } from '../handlers/zfs/holds-ours.ts';
 import type { OurTrace, TraceFilter } from '../handlers/zfs/holds-ours.ts';
 import { datasetName, datasetPath } from '../handlers/zfs/names.ts';
-import { decodeResumeToken } from '../handlers/zfs/resume-token.ts';
 import { zfsSink } from '../handlers/zfs/sink.ts';
 import { takeZfsSnapshots } from '../handlers/zfs/snapshot.ts';
+import { listPools as listPoolsBy, readZfsToken, rootsOf } from '../jobs/backend-zfs.ts';
 import type { RPCHandler } from '../rpc/interfaces.ts';
 import type { ReceiveChoices, SendChoices } from './choices.ts';
 import { formatDatasetOf } from './location.ts';
@@ -50,20 +50,9 @@ export function zfsSite(root: string, { logger, sudo }: SiteAccess): ZfsSite {
     tool,
     formatName: (filesystem) => formatDatasetOf('zfs', filesystem),
     checkDataset: (filesystem) => void datasetName(filesystem),
-    readResumeToken(token) {
-      const { dataset: named, fromGuid, toGuid } = decodeResumeToken(token);
-      return { filesystem: datasetPath(named), fromGuid, toGuid };
-    },
+    readResumeToken: readZfsToken,
     source: ({ recursive, select, send }) => offering([{ dataset: root, recursive }], select, send),
-    async sourceOf({ roots, matches }, send) {
-      const pools = roots.some(({ path }) => path.length === 0) ? await listPools({ sudo }) : [];
-      const named = roots.filter(({ path }) => path.length > 0);
-      const offered = [
-        ...pools.map((dataset) => ({ dataset, recursive: true })),
-        ...named.map(({ path, isSubtree }) => ({ dataset: formatDatasetPath(path), recursive: isSubtree })),
-      ];
-      return offering(offered, matches, send);
-    },
+    sourceOf: async (filter, send) => offering(await rootsOf(filter, tool), filter.matches, send),
     sink: ({ receive, takesProperties, jobId, identity }) =>
       zfsSink({
         locate: formatDatasetPath,
@@ -106,10 +95,8 @@ export function zfsSite(root: string, { logger, sudo }: SiteAccess): ZfsSite {
 }
 
 /** The pools of this machine. @throws SnapferryError as `ZfsTool.run` does */
-export async function listPools({ sudo }: Pick<SiteAccess, 'sudo'>, signal?: AbortSignal): Promise<string[]> {
-  const tool = zfsTool({ argv: sudo ? ['sudo', '-n', 'zfs'] : ['zfs'] });
-  const { stdout } = await tool.run(['list', '-H', '-o', 'name', '-d', '0'], { doing: 'listing the pools', signal });
-  return stdout.toString('utf8').split('\n').filter(Boolean);
+export function listPools({ sudo }: Pick<SiteAccess, 'sudo'>, signal?: AbortSignal): Promise<string[]> {
+  return listPoolsBy(zfsTool({ argv: sudo ? ['sudo', '-n', 'zfs'] : ['zfs'] }), signal);
 }
 
 function traceFilter(root: string, { recursive, job, select }: TraceRequest, signal: AbortSignal): TraceFilter {

@@ -2,9 +2,14 @@ import { SnapferryError } from '../errors.ts';
 import type { ByteStream } from '../transport/byte-stream.ts';
 import type { Listener, OnConnection } from '../transport/listener.ts';
 import { memoryPair } from '../transport/memory.ts';
+import { DatasetTurns } from './dataset-turns.ts';
 
-/** Where jobs of one process find each other: a listener is known by its `listener_name`. No socket is involved. */
+/**
+ * Where the jobs of one process meet: `local` connections, for which a listener is known by its `listener_name` and no socket is
+ * involved, and whose turn it is at a dataset.
+ */
 export class LocalListeners {
+  readonly turns = new DatasetTurns();
   readonly #listening = new Map<string, OnConnection>();
 
   /**

@@ -30,6 +30,8 @@ export interface RunRequest {
   readonly signal: AbortSignal;
   /** Says what would be done (in the events `planned` and `pruned`, and in the result), and changes nothing. Default false. */
   readonly dryRun?: boolean | undefined;
+  /** Waits for a run of the job in another process to end, instead of failing with `BUSY`. Default false. */
+  readonly waitsForOthers?: boolean | undefined;
 }
 
 /** A configured job that can be carried out. Nothing is held open between runs; nothing needs to be closed. */

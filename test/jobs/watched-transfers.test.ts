@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
-import { watchedTransfers } from '../../src/cli/watched-handler.ts';
+import { watchedTransfers } from '../../src/jobs/watched-transfers.ts';
 import type { FilesystemVersion } from '../../src/dataset.ts';
 import { SnapferryError } from '../../src/errors.ts';
 import type { RequestContext, RPCHandler } from '../../src/rpc/interfaces.ts';

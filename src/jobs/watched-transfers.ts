@@ -7,8 +7,8 @@ import type { TransferBytes } from '../sink.ts';
 export interface HandlerWatch {
   /** A transfer has begun. */
   readonly onTransfer?: (request: InitialTransferRequest | IncrementalTransferRequest, transfer: Transfer) => void;
-  /** Payload has gone out. */
-  readonly onBytes?: (bytes: number) => void;
+  /** Payload of a transfer has gone out. */
+  readonly onBytes?: (bytes: number, request: InitialTransferRequest | IncrementalTransferRequest) => void;
   /** A transfer ended before its end because the source failed; one that its receiver left is no failure. */
   readonly onTransferFailed?: (error: unknown) => void;
 }
@@ -17,7 +17,7 @@ export interface HandlerWatch {
 export function watchedTransfers(handler: RPCHandler, watch: HandlerWatch): RPCHandler {
   const watched = (request: InitialTransferRequest | IncrementalTransferRequest, transfer: Transfer): Transfer => {
     watch.onTransfer?.(request, transfer);
-    return { ...transfer, bytes: watchedBytes(transfer.bytes, watch) };
+    return { ...transfer, bytes: watchedBytes(transfer.bytes, watch, request) };
   };
   return delegating(handler, {
     initialTransfer: async (request, context) => watched(request, await handler.initialTransfer(request, context)),
@@ -26,12 +26,16 @@ export function watchedTransfers(handler: RPCHandler, watch: HandlerWatch): RPCH
   });
 }
 
-async function* watchedBytes(bytes: TransferBytes, watch: HandlerWatch): TransferBytes {
+async function* watchedBytes(
+  bytes: TransferBytes,
+  watch: HandlerWatch,
+  request: InitialTransferRequest | IncrementalTransferRequest,
+): TransferBytes {
   try {
     for await (const piece of bytes) {
       const length = piece.byteLength;
       yield piece;
-      watch.onBytes?.(length);
+      watch.onBytes?.(length, request);
     }
   } catch (error) {
     if (!(error instanceof SnapferryError && error.code === 'CANCELLED')) watch.onTransferFailed?.(error);
