@@ -51,36 +51,60 @@ export interface ListenUnixOptions {
   readonly logger?: Logger;
 }
 
+/** Where to listen: a path, or a listening socket inherited from a service manager, whose rights are the manager's business. */
+export type UnixListenPlace = string | { readonly fd: number };
+
 /**
- * Listens on a unix socket at `path`, which only its owner may connect to (mode 0600). Its directory must belong to
+ * Listens on a unix socket. One at a path only its owner may connect to (mode 0600). Its directory must belong to
  * this user or to root and be writable by nobody else. A socket that nobody listens on any more is replaced; the path
  * is removed by the close.
  * @throws SnapferryError `BUSY` if somebody listens there, `ACCESS_DENIED` if the directory is not private,
  *   `INVALID_REQUEST` if the path cannot be a socket, `CONNECT_FAILED` if the system refuses
  */
 export async function listenUnix(
-  path: string,
+  place: UnixListenPlace,
   onConnection: OnConnection,
   options: ListenUnixOptions = {},
 ): Promise<Listener> {
-  const absolute = socketPath(path);
-  const description = `unix ${absolute}`;
-  await requirePrivateDirectory(dirname(absolute));
   const server = createServer({ allowHalfOpen: true });
-  await withLock(absolute, async () => {
-    await removeStaleSocket(absolute);
-    await listenPrivately(server, absolute);
-  });
-  await chmod(absolute, 0o600);
+  const path = typeof place === 'string' ? await listenAt(server, place) : await listenOnInherited(server, place.fd);
+  const description = `unix ${path}`;
   return serverListener(server, {
     description,
     logger: options.logger,
     onConnection,
     accept: (socket) => ({
       stream: nodeByteStream({ readable: socket, writable: socket, description }),
-      peer: { identity: undefined, address: absolute },
+      peer: { identity: undefined, address: path },
     }),
   });
+}
+
+async function listenAt(server: Server, path: string): Promise<string> {
+  const absolute = socketPath(path);
+  await requirePrivateDirectory(dirname(absolute));
+  await withLock(absolute, async () => {
+    await removeStaleSocket(absolute);
+    await listenPrivately(server, absolute);
+  });
+  await chmod(absolute, 0o600);
+  return absolute;
+}
+
+async function listenOnInherited(server: Server, fd: number): Promise<string> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('listening', resolve);
+    server.once('error', (cause) => {
+      const message = `cannot listen on inherited socket ${fd}: ${cause.message}`;
+      reject(new SnapferryError('CONNECT_FAILED', message, { cause }));
+    });
+    server.listen({ fd });
+  });
+  server.removeAllListeners('error');
+  const bound = server.address();
+  if (typeof bound === 'string') return bound;
+  server.close();
+  throw new SnapferryError('INVALID_REQUEST', `inherited socket ${fd} is not a unix socket`);
 }
 
 function socketPath(path: string): string {
