@@ -25,7 +25,7 @@ export interface AwaitSocketOptions extends ConnectOptions {
  * @throws SnapferryError `CONNECT_FAILED`, `TIMEOUT`, or `CANCELLED` when the signal fired
  */
 export async function connectSocket(opts: NetConnectOpts, options: AwaitSocketOptions): Promise<Socket> {
-  if (options.signal?.aborted === true) throw cancelled(options);
+  if (options.signal?.aborted === true) throw connectCancelled(options.description, options.signal);
   const socket = connect({ ...opts, allowHalfOpen: true });
   await socketReady(socket, 'connect', options);
   return socket;
@@ -42,10 +42,7 @@ export async function socketReady(socket: Socket, event: string, options: AwaitS
     await new Promise<void>((resolve, reject) => {
       const onError = (cause: NodeJS.ErrnoException): void => reject(connectFailed(cause, options));
       const onClose = (): void => reject(connectFailed(new Error('the peer closed the connection'), options));
-      const onAbort = (): void =>
-        reject(
-          new SnapferryError('CANCELLED', `connecting to ${description} was cancelled`, { cause: signal?.reason }),
-        );
+      const onAbort = (): void => reject(connectCancelled(description, signal));
       const timer = setTimeout(() => {
         reject(new SnapferryError('TIMEOUT', `${description} did not answer within ${timeoutMs} ms`));
       }, timeoutMs);
@@ -67,9 +64,9 @@ export async function socketReady(socket: Socket, event: string, options: AwaitS
   }
 }
 
-function cancelled(options: AwaitSocketOptions): SnapferryError {
-  const message = `connecting to ${options.description} was cancelled`;
-  return new SnapferryError('CANCELLED', message, { cause: options.signal?.reason });
+/** The error of an attempt to connect whose signal fired. */
+export function connectCancelled(description: string, signal: AbortSignal | undefined): SnapferryError {
+  return new SnapferryError('CANCELLED', `connecting to ${description} was cancelled`, { cause: signal?.reason });
 }
 
 function connectFailed(cause: NodeJS.ErrnoException, options: AwaitSocketOptions): SnapferryError {

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import type { AddressInfo, OnReadOpts, Server, Socket } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { SnapferryError } from '../errors.ts';
 import { AddressIdentities } from './address-identities.ts';
@@ -37,8 +37,18 @@ const keepAliveMs = 30_000;
  */
 export async function connectTCP(options: ConnectTCPOptions): Promise<ByteStream> {
   const description = `tcp ${hostAndPort(options.host, options.port)}`;
+  const { host, port, timeoutMs, signal } = options;
   const ring = new ReadRing();
-  const socket = await connectNetwork(options, description, ring.onread);
+  const socket = await connectSocket(
+    { host, port, onread: ring.onread },
+    {
+      description,
+      ...(timeoutMs !== undefined && { timeoutMs }),
+      ...(signal !== undefined && { signal }),
+      hints: connectHints,
+    },
+  );
+  tune(socket);
   ring.feedFrom(socket);
   return tcpStream(socket, description, ring.incoming);
 }
@@ -80,29 +90,12 @@ export async function listenTCP(
   return { ...listener, port };
 }
 
-/** A connected and tuned socket: what TLS is put upon as well. */
-export async function connectNetwork(
-  options: ConnectTCPOptions,
-  description: string,
-  onread?: OnReadOpts,
-): Promise<Socket> {
-  const { host, port, timeoutMs, signal } = options;
-  const socket = await connectSocket(
-    { host, port, ...(onread !== undefined && { onread }) },
-    {
-      description,
-      ...(timeoutMs !== undefined && { timeoutMs }),
-      ...(signal !== undefined && { signal }),
-      hints: {
-        ECONNREFUSED: 'nobody listens there; is the server running?',
-        ENOTFOUND: 'there is no host of that name',
-        EAI_AGAIN: 'the name could not be looked up; is the network up?',
-      },
-    },
-  );
-  tune(socket);
-  return socket;
-}
+/** What a reader can do about an address that cannot be connected to, by the error's system code. */
+export const connectHints: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nobody listens there; is the server running?',
+  ENOTFOUND: 'there is no host of that name',
+  EAI_AGAIN: 'the name could not be looked up; is the network up?',
+};
 
 /** Lets `server` listen; resolves when it does. */
 export async function listenNetwork(

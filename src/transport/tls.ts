@@ -1,15 +1,17 @@
 import { isIP } from 'node:net';
-import type { Socket } from 'node:net';
-import { connect, createSecureContext, createServer, TLSSocket } from 'node:tls';
-import type { PeerCertificate, SecureContextOptions } from 'node:tls';
+import type { OnReadOpts, Socket } from 'node:net';
+import { checkServerIdentity, connect, createSecureContext, createServer, TLSSocket } from 'node:tls';
+import type { ConnectionOptions, PeerCertificate, SecureContextOptions } from 'node:tls';
 import type { Logger } from 'pino';
 import { SnapferryError } from '../errors.ts';
 import type { ByteStream } from './byte-stream.ts';
-import { socketReady } from './connect-socket.ts';
+import { connectCancelled, socketReady } from './connect-socket.ts';
+import type { IncomingBytes } from './incoming-bytes.ts';
 import { serverListener } from './listener.ts';
 import type { OnConnection } from './listener.ts';
 import { nodeByteStream } from './node-streams.ts';
-import { connectNetwork, hostAndPort, listenNetwork, tune } from './tcp.ts';
+import { ReadRing } from './read-ring.ts';
+import { connectHints, hostAndPort, listenNetwork, tune } from './tcp.ts';
 import type { ConnectTCPOptions, ListenAddress, NetworkListener } from './tcp.ts';
 
 /** What each side needs to prove who it is, and to check the other. All in PEM. */
@@ -21,6 +23,9 @@ export interface TLSCredentials {
   /** This side's private key. */
   readonly key: string | Uint8Array;
 }
+
+/** The most that TLS 1.3 puts into one record (RFC 8446, section 5.1). */
+const recordBytesMax = 16 * 1024;
 
 /** What may be chosen about a {@link connectTLS}. */
 export interface ConnectTLSOptions extends ConnectTCPOptions, TLSCredentials {
@@ -37,24 +42,34 @@ export interface ConnectTLSOptions extends ConnectTCPOptions, TLSCredentials {
 export async function connectTLS(options: ConnectTLSOptions): Promise<ByteStream> {
   const { host, port, serverName = host, timeoutMs, signal } = options;
   const description = `tls ${hostAndPort(host, port)}`;
-  const credentials = readableCredentials(options, description);
-  const raw = await connectNetwork(options, description);
-  const socket = connect({
-    ...credentials,
-    socket: raw,
-    host: serverName,
-    ...(isIP(serverName) === 0 && { servername: serverName }),
-  });
+  if (signal?.aborted === true) throw connectCancelled(description, signal);
+  const ring = new ReadRing({ gatheredBytesMax: recordBytesMax });
+  // Node takes these two when it opens the socket itself, which its types do not know.
+  const opening: ConnectionOptions & { readonly allowHalfOpen: boolean; readonly onread: OnReadOpts } = {
+    ...readableCredentials(options, description),
+    host,
+    port,
+    allowHalfOpen: true,
+    servername: isIP(serverName) === 0 ? serverName : '',
+    checkServerIdentity: (_host, certificate) => checkServerIdentity(serverName, certificate),
+    onread: ring.onread,
+  };
+  const socket = connect(opening);
+  ring.feedFrom(socket);
   await socketReady(socket, 'secureConnect', {
     description,
     ...(timeoutMs !== undefined && { timeoutMs }),
     ...(signal !== undefined && { signal }),
-    hints: serverCertificateHints(serverName),
+    hints: { ...serverCertificateHints(serverName), ...connectHints },
   });
-  return tlsStream(socket, description, (error, receivedBytes) => {
-    if (receivedBytes > 0 || error === undefined) return error;
-    const message = `${description} closed the connection without a word; it may not accept this side's certificate (${error.message})`;
-    return new SnapferryError('CONNECT_FAILED', message, { cause: error });
+  tune(socket);
+  return tlsStream(socket, description, {
+    incoming: ring.incoming,
+    explain(error, receivedBytes) {
+      if (receivedBytes > 0 || error === undefined) return error;
+      const message = `${description} closed the connection without a word; it may not accept this side's certificate (${error.message})`;
+      return new SnapferryError('CONNECT_FAILED', message, { cause: error });
+    },
   });
 }
 
@@ -192,15 +207,19 @@ function secured(socket: Socket): TLSSocket {
 function tlsStream(
   socket: Socket,
   description: string,
-  explain?: (error: SnapferryError | undefined, receivedBytes: number) => SnapferryError | undefined,
+  client?: {
+    readonly incoming: IncomingBytes;
+    readonly explain: (error: SnapferryError | undefined, receivedBytes: number) => SnapferryError | undefined;
+  },
 ): ByteStream {
   return nodeByteStream({
     readable: socket,
     writable: socket,
     description,
-    ...(explain !== undefined && {
+    ...(client !== undefined && {
+      incoming: client.incoming,
       verdict: (error: SnapferryError | undefined, receivedBytes: number) =>
-        Promise.resolve(explain(error, receivedBytes)),
+        Promise.resolve(client.explain(error, receivedBytes)),
     }),
   });
 }

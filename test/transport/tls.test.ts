@@ -83,6 +83,21 @@ describePlatform('TLS', opensslMissing, () => {
     await stream.close();
   });
 
+  test('a host that is a name, whichever of its addresses answers', async () => {
+    await using listener = await greeter();
+    const stream = await connect(listener, { host: 'localhost' });
+    expect(await readAll(stream)).toBe('hello laptop');
+    await stream.close();
+  });
+
+  test('nobody listening is said as plainly as without TLS', async () => {
+    const listener = await greeter();
+    await listener.close();
+    const failure = await failureOf(connect(listener));
+    expect(failure.code).toBe('CONNECT_FAILED');
+    expect(failure.message).toContain('nobody listens there; is the server running?');
+  });
+
   describe('the client refuses', () => {
     test('a server of another authority', async () => {
       await using listener = await greeter();
