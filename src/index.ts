@@ -159,3 +159,61 @@ export type {
   ReplicationPlan,
   StepPosition,
 } from './replication/replication.ts';
+
+// Retention: what is kept and what is removed, decided without doing anything; and the doing. Never on the wire.
+export {
+  destroyedBy,
+  planRetention,
+  type Arbiter,
+  type CommonVersions,
+  type RetentionDecision,
+  type RetentionPlan,
+  type RetentionRequest,
+} from './retention/plan-retention.ts';
+export { executeRetention, type ExecuteRetentionOptions, type RetentionReport } from './retention/execute-retention.ts';
+export { renderRetention, type RenderRetentionOptions, type RetentionDocument } from './retention/render-retention.ts';
+export { type RetentionRule } from './retention/retention-rule.ts';
+export { parseVersionList } from './retention/version-list.ts';
+export { parseGrid, spellGrid, type GridBucket } from './snapshot-grid.ts';
+export type {
+  DestroyOutcome,
+  ReplicationCursor,
+  SnapshotDestroyer,
+  SnapshotHold,
+  StoredVersion,
+  StoredVersions,
+} from './snapshot-destroyer.ts';
+export { btrfsDestroyer, type BtrfsDestroyerOptions } from './handlers/btrfs/destroy.ts';
+export { directoryDestroyer } from './handlers/directory/destroy.ts';
+export { zfsDestroyer, type ZfsDestroyerOptions } from './handlers/zfs/destroy.ts';
+
+// Configuration of the daemon.
+export {
+  configurationFileDefault,
+  type Configuration,
+  type ConfigurationWarning,
+  type WarningCode,
+} from './config/configuration.ts';
+export { ConfigurationError } from './config/configuration-error.ts';
+export { loadConfiguration, readConfiguration, type ConfigurationFiles } from './config/load-configuration.ts';
+export type {
+  ActiveJob,
+  Backend,
+  Job,
+  JobCore,
+  LocalJob,
+  PullJob,
+  PushJob,
+  ReceivingJob,
+  SendingJob,
+  SinkJob,
+  SnapJob,
+  SourceJob,
+} from './config/job.ts';
+export type * from './config/connection-settings.ts';
+export type { DatasetSelection } from './config/dataset-selection.ts';
+export type * from './config/global-settings.ts';
+export type { KeepRule, PruningSettings, Retention } from './config/pruning-settings.ts';
+export type { Schedule } from './config/schedule.ts';
+export type * from './config/snapshotting.ts';
+export type * from './config/transfer-settings.ts';
