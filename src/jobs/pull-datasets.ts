@@ -81,7 +81,7 @@ class Pull {
         },
       });
     } catch (error) {
-      this.#failure ??= toSnapferryError(error);
+      this.#failure = toSnapferryError(error);
     }
   }
 

@@ -91,7 +91,7 @@ class Push {
         },
       });
     } catch (error) {
-      this.#failure ??= toSnapferryError(error);
+      this.#failure = toSnapferryError(error);
     }
     this.#settle();
     return this.#watch.common;

@@ -15,7 +15,11 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { configurationOf } from '../support/job-settings.ts';
 
 /** What happens to the next connections, in order; undefined: nothing. */
-export type LineFault = { readonly cutAfterBytes: number } | { readonly silentAfterBytes: number } | undefined;
+export type LineFault =
+  | { readonly cutAfterBytes: number }
+  | { readonly silentAfterBytes: number }
+  | { readonly callAfterBytes: number; readonly call: () => void }
+  | undefined;
 
 /** Local connections that can break. */
 class FaultyListeners extends LocalListeners {
@@ -37,6 +41,7 @@ function faultyStream(stream: ByteStream, fault: NonNullable<LineFault>): ByteSt
     for await (const piece of stream.source) {
       bytes += piece.byteLength;
       if ('cutAfterBytes' in fault && bytes > fault.cutAfterBytes) stream.abort(new Error('the line was cut'));
+      if ('callAfterBytes' in fault && bytes > fault.callAfterBytes) fault.call();
       if ('silentAfterBytes' in fault && bytes > fault.silentAfterBytes) continue;
       yield piece;
     }
@@ -67,12 +72,16 @@ export class JobFixture {
   readonly #jobs = new Map<string, RunnableJob>();
   readonly #services: JobService[] = [];
 
-  /** @param jobs the configuration below `jobs:`; `ROOT` stands for the temporary folder */
-  constructor(jobs: string) {
+  /**
+   * @param jobs the configuration below `jobs:`; `ROOT` stands for the temporary folder
+   * @param global one more line of `global`
+   */
+  constructor(jobs: string, global = '') {
     const text = `
 global:
   state_dir: ROOT/state
   serve: { stdinserver: { sockdir: ROOT/sockets } }
+  ${global}
 jobs:
 ${jobs}`;
     this.configuration = configurationOf(text.replaceAll('ROOT', this.root), join(this.root, 'snapferry.yml'));
