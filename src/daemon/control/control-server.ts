@@ -69,10 +69,13 @@ export class ControlServer implements AsyncDisposable {
    */
   async listen(path: string): Promise<void> {
     if (this.#listener !== null || this.#isLeaving) {
-      throw new SnapferryError('INVALID_REQUEST', `this control server cannot listen on ${path}: it listens or is closed`);
+      throw new SnapferryError(
+        'INVALID_REQUEST',
+        `this control server cannot listen on ${path}: it listens or is closed`,
+      );
     }
-    const logger = (this.#options.logger ?? silent) as PinoLogger;
-    const listener = await listenUnix(path, (stream) => this.serve(stream), { logger });
+    const { logger = silent } = this.#options;
+    const listener = await listenUnix(path, (stream) => this.serve(stream), isPino(logger) ? { logger } : {});
     this.#listener = listener;
     // A method, for it may have been closed meanwhile.
     if (this.#hasLeft()) await listener.close();
@@ -123,6 +126,10 @@ export class ControlServer implements AsyncDisposable {
   #hasLeft(): boolean {
     return this.#isLeaving;
   }
+}
+
+function isPino(logger: Logger): logger is PinoLogger {
+  return 'child' in logger;
 }
 
 /**

@@ -151,9 +151,12 @@ export class ControlSession {
       return true;
     }
     const admitted = this.#admit(call.cmd, () => command.admit(call.opts));
-    if (typeof admitted !== 'object') {
-      if (admitted === null) await this.#send(buildInternalError());
-      else await this.#refuse('INVALID_REQUEST', `${call.cmd} cannot have these options: ${admitted}`);
+    if (admitted === null) {
+      await this.#send(buildInternalError());
+      return true;
+    }
+    if (typeof admitted === 'string') {
+      await this.#refuse('INVALID_REQUEST', `${call.cmd} cannot have these options: ${admitted}`);
       return true;
     }
     logCall(this.logger, call, admitted.short);

@@ -28,7 +28,11 @@ export function longForm(cmd: string, opts: unknown): string {
 }
 
 /** Logs a command: short at `info`, long at `debug`. The long form is not made where nobody reads it. */
-export function logCall(logger: Logger, call: { readonly cmd: string; readonly opts: unknown }, short: () => string): void {
+export function logCall(
+  logger: Logger,
+  call: { readonly cmd: string; readonly opts: unknown },
+  short: () => string,
+): void {
   logger.info({ cmd: call.cmd }, `asked: ${shortForm(call.cmd, short)}`);
   const level = pino.levels.values[logger.level] ?? 0;
   if (logger.level === 'silent' || level > (pino.levels.values['debug'] ?? 0)) return;

@@ -27,7 +27,11 @@ export function plainCommand(run: (context: ControlContext) => Promise<ControlRe
 }
 
 const echo = controlCommand({
-  schema: z.strictObject({ text: z.string(), times: z.int().min(0).max(1000).default(0), password: z.string().optional() }),
+  schema: z.strictObject({
+    text: z.string(),
+    times: z.int().min(0).max(1000).default(0),
+    password: z.string().optional(),
+  }),
   short: ({ text }) => text,
   async run({ text, times }, { progress }) {
     for (let time = 0; time < times; time++) await progress({ time });

@@ -17,7 +17,12 @@ const malformed = fc.oneof(
   fc.json(),
   fc.jsonValue().map((value) => JSON.stringify({ cmd: 'echo', opts: value })),
   fc.string().map((cmd) => JSON.stringify({ cmd })),
-  fc.constantFrom('{"cmd":"echo","opts":{"__proto__":{"text":"x"}}}', '['.repeat(5000), '\u0000', '{"cmd":"__proto__"}'),
+  fc.constantFrom(
+    '{"cmd":"echo","opts":{"__proto__":{"text":"x"}}}',
+    '['.repeat(5000),
+    '\u0000',
+    '{"cmd":"__proto__"}',
+  ),
   fc.nat(4000).map((bytes) => `"${'x'.repeat(bytes)}"`),
 );
 const line = fc.oneof({ weight: 1, arbitrary: wellFormed }, { weight: 3, arbitrary: malformed });
@@ -89,22 +94,30 @@ describe('a hostile daemon', () => {
     const reply = fc.oneof(
       fc.string(),
       fc.json(),
-      fc.constantFrom('{"status":true,"progress":1}', '{"status":true,"response":{"a":1}}', '{"status":false,"message":"x"}'),
+      fc.constantFrom(
+        '{"status":true,"progress":1}',
+        '{"status":true,"response":{"a":1}}',
+        '{"status":false,"message":"x"}',
+      ),
     );
     await fc.assert(
-      fc.asyncProperty(fc.array(reply, { maxLength: 5 }), fc.array(fc.nat(), { maxLength: 6 }), async (replies, cuts) => {
-        const [near, far] = memoryPair({ poison: true });
-        await far.write(Buffer.from('{"version":"1"}\n'));
-        const client = await controlClient(near);
-        const attempt = client.attempt('x');
-        for (const piece of pieces(replies.join('\n'), cuts)) await far.write(piece).catch(() => undefined);
-        await far.end();
-        const result = await attempt;
-        if (result.kind === 'failed') expect(result.error).toBeInstanceOf(SnapferryError);
-        else expect(['received', 'refused', 'closed']).toContain(result.kind);
-        await client.close();
-        await far.close();
-      }),
+      fc.asyncProperty(
+        fc.array(reply, { maxLength: 5 }),
+        fc.array(fc.nat(), { maxLength: 6 }),
+        async (replies, cuts) => {
+          const [near, far] = memoryPair({ poison: true });
+          await far.write(Buffer.from('{"version":"1"}\n'));
+          const client = await controlClient(near);
+          const attempt = client.attempt('x');
+          for (const piece of pieces(replies.join('\n'), cuts)) await far.write(piece).catch(() => undefined);
+          await far.end();
+          const result = await attempt;
+          if (result.kind === 'failed') expect(result.error).toBeInstanceOf(SnapferryError);
+          else expect(['received', 'refused', 'closed']).toContain(result.kind);
+          await client.close();
+          await far.close();
+        },
+      ),
       { numRuns },
     );
   });

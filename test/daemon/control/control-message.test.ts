@@ -38,7 +38,7 @@ describe('what is built', () => {
         expect(parseResponse(bare(buildResponse(value)))).toEqual({ kind: 'response', response: same(value) });
         expect(parseResponse(bare(buildProgress(value)))).toEqual({ kind: 'progress', progress: same(value) });
         // The name that is no field to JavaScript is none of ours either.
-        const { ['__proto__']: _, ...kept } = same(opts) as Record<string, unknown>;
+        const kept = Object.fromEntries(Object.entries(same(opts) as object).filter(([name]) => name !== '__proto__'));
         expect(parseCall(bare(buildCall('a-1', opts)))).toEqual({ cmd: 'a-1', opts: kept });
       }),
     );
@@ -105,9 +105,12 @@ describe('what is refused', () => {
     expect(() => parseResponse(bytes(line))).toThrow('a reply must have');
   });
 
-  test.each(['{}', '{"version":1}', 'hello', '"1.0"', `{"version":"${'1'.repeat(300)}"}`])('as a greeting: %s', (line) => {
-    expect(() => parseGreeting(bytes(line))).toThrow(SnapferryError);
-  });
+  test.each(['{}', '{"version":1}', 'hello', '"1.0"', `{"version":"${'1'.repeat(300)}"}`])(
+    'as a greeting: %s',
+    (line) => {
+      expect(() => parseGreeting(bytes(line))).toThrow(SnapferryError);
+    },
+  );
 
   test('but not what a newer daemon adds', () => {
     expect(parseGreeting(bytes('{"version":"9","motd":"hi"}'))).toBe('9');

@@ -62,8 +62,12 @@ describe('the control socket', () => {
 
   test('what listens there and says nothing is given up', async () => {
     const path = freshPath();
-    await using _mute = await listenUnix(path, () => undefined);
-    await expect(controlClient(path, { connectTimeoutMs: 20 })).rejects.toMatchObject({ code: 'TIMEOUT', wait: 'connect' });
+    await using mute = await listenUnix(path, () => undefined);
+    expect(mute.description).toContain(path);
+    await expect(controlClient(path, { connectTimeoutMs: 20 })).rejects.toMatchObject({
+      code: 'TIMEOUT',
+      wait: 'connect',
+    });
   });
 
   test('fifty clients, twenty commands each', async () => {
@@ -81,7 +85,14 @@ describe('the control socket', () => {
   test('clients that are killed while they ask disturb nobody', async () => {
     const path = freshPath();
     await using daemon = await server(path);
-    for (const words of ['', '{"cmd":"ping"}\n', '{"cmd":"big"}\n', '{"cmd":"bi', '\u0000\u0001', '{"cmd":"big"}\n'.repeat(50)]) {
+    for (const words of [
+      '',
+      '{"cmd":"ping"}\n',
+      '{"cmd":"big"}\n',
+      '{"cmd":"bi',
+      '\u0000\u0001',
+      '{"cmd":"big"}\n'.repeat(50),
+    ]) {
       const socket = connect(path);
       await once(socket, 'connect');
       socket.write(words);
@@ -96,7 +107,8 @@ describe('the control socket', () => {
 
   test('a client that only ends its side, as nc -N does, gets its answers', async () => {
     const path = freshPath();
-    await using _daemon = await server(path);
+    await using daemon = await server(path);
+    expect(daemon.clients()).toEqual([]);
     const socket = connect({ path, allowHalfOpen: true });
     socket.end('{"cmd":"ping"}\n{"cmd":"ping","opts":{}}\n');
     let all = '';
@@ -110,11 +122,12 @@ describe('the control socket', () => {
     const follow = plainCommand(async ({ takeOver }) => {
       const stream = await takeOver();
       await stream.write(Buffer.from('news\n'));
-      for await (const _ of stream.source);
+      for await (const piece of stream.source) expect(piece).toBeDefined();
       left.come();
       return ok();
     });
-    await using _daemon = await server(path, { follow });
+    await using daemon = await server(path, { follow });
+    expect(daemon.clients()).toEqual([]);
     const client = await controlClient(path);
     await client.call('follow');
     const stream = client.detach();

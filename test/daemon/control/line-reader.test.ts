@@ -31,13 +31,18 @@ describe('LineReader', () => {
     const letters = fc.constantFrom('a', 'b', '\r', '\n', '\n');
     const input = fc.array(letters, { maxLength: 60 }).map((all) => all.join(''));
     await fc.assert(
-      fc.asyncProperty(input, fc.array(fc.nat(), { maxLength: 20 }), fc.integer({ min: 0, max: 6 }), async (text, at, max) => {
-        const lines = text.split('\n');
-        const last = lines.pop()!;
-        const expected = lines.map((line) => (line.length > max ? 'tooLong' : `=${line}`));
-        expected.push(last === '' ? 'end' : 'cut');
-        expect(await linesOf(cut(Buffer.from(text), at), max)).toEqual(expected);
-      }),
+      fc.asyncProperty(
+        input,
+        fc.array(fc.nat(), { maxLength: 20 }),
+        fc.integer({ min: 0, max: 6 }),
+        async (text, at, max) => {
+          const lines = text.split('\n');
+          const last = lines.pop()!;
+          const expected = lines.map((line) => (line.length > max ? 'tooLong' : `=${line}`));
+          expected.push(last === '' ? 'end' : 'cut');
+          expect(await linesOf(cut(Buffer.from(text), at), max)).toEqual(expected);
+        },
+      ),
     );
   });
 
@@ -71,7 +76,6 @@ describe('LineReader', () => {
   });
 
   test('passes on what the source throws', async () => {
-    // eslint-disable-next-line require-yield
     async function* broken(): AsyncGenerator<Uint8Array> {
       await Promise.resolve();
       throw new Error('snapped');
