@@ -113,4 +113,11 @@ export const commandTable: readonly CommandEntry[] = [
     usage: 'schema | import [options] <zrepl.yml>',
     load: () => import('./commands/config.ts'),
   },
+  {
+    name: 'completion',
+    group: configuration,
+    summary: 'print what a shell needs to complete command lines',
+    usage: 'bash | zsh | fish',
+    load: () => import('./commands/completion.ts'),
+  },
 ];

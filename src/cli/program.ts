@@ -13,7 +13,8 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
     if (error.code === 'EPIPE') process.exit(process.exitCode ?? exitCodes.done);
     throw error;
   });
-  const program = await createProgram(argv.slice(2));
+  const asked = commandsAsked(argv.slice(2));
+  const program = await createProgram((name) => asked.includes(name));
   try {
     await program.parseAsync(argv);
   } catch (error) {
@@ -31,7 +32,16 @@ function printUsageError(error: CommanderError): void {
   process.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
 }
 
-async function createProgram(args: readonly string[]): Promise<Command> {
+/** Whose modules a command line needs. */
+function commandsAsked(args: readonly string[]): readonly (string | undefined)[] {
+  const [first, second] = args;
+  if (first === 'help') return [second];
+  // A shell asks what may stand in the command line after `--`.
+  return first === 'completion' && second === 'complete' ? [first, args[3]] : [first];
+}
+
+/** The program with all its commands, and the options and arguments of those whose modules are to be loaded. */
+export async function createProgram(isLoaded: (name: string) => boolean = () => true): Promise<Command> {
   const program = new Command('snapferry')
     .description('Carries snapshots of directories, ZFS datasets and btrfs subvolumes between machines.')
     .version(readVersion(), '-V, --version', 'print the version')
@@ -41,11 +51,10 @@ async function createProgram(args: readonly string[]): Promise<Command> {
     .showHelpAfterError('(snapferry help COMMAND shows what it takes)')
     .configureHelp({ subcommandTerm: (command) => command.name() });
   program.addHelpText('after', overview);
-  const asked = args[0] === 'help' ? args[1] : args[0];
   for (const entry of commandTable) {
     const command = program.command(entry.name).summary(entry.summary).description(capitalised(entry.summary));
     command.helpGroup(entry.group).usage(entry.usage);
-    if (entry.name === asked) (await entry.load()).configure(command);
+    if (isLoaded(entry.name)) (await entry.load()).configure(command);
   }
   return program;
 }
