@@ -116,8 +116,14 @@ export const connect = z.discriminatedUnion('type', [
 
 const network = z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()]);
 
+/** An identity in which a star stands for the address. */
+const identityOfAddress = z.string(expecting('an identity')).superRefine((name, context) => {
+  const checked = identity.safeParse(name.replaceAll('*', '0'));
+  for (const { message } of checked.error?.issues ?? []) context.addIssue(message);
+});
+
 const clients = z
-  .record(z.string(), identity, expecting('addresses or networks to identities, e.g. { "192.0.2.7": web1 }'))
+  .record(z.string(), identityOfAddress, expecting('addresses or networks to identities, e.g. { "192.0.2.7": web1 }'))
   .superRefine((entries, context) => {
     for (const key of Object.keys(entries).filter((written) => !network.safeParse(written).success)) {
       const message = `${JSON.stringify(key)} is neither an address nor a network such as 10.1.0.0/16 or fd00::/8`;
@@ -132,7 +138,9 @@ export const serve = z.discriminatedUnion('type', [
     .strictObject({
       type: z.literal('tcp').describe('Plain TCP: not encrypted, and clients are known by their addresses.'),
       listen: listenAddress.describe('address:port, :port for every address, or systemd:NAME.'),
-      clients: clients.describe('Addresses or networks to identities. Nobody else may connect.'),
+      clients: clients.describe(
+        'Addresses or networks to identities, in which * stands for the address. Nobody else may connect.',
+      ),
     })
     .transform((settings): ServeSettings => settings),
   z

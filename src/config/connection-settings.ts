@@ -63,7 +63,7 @@ export type ServeSettings =
   | {
       readonly type: 'tcp';
       readonly listen: ListenSettings;
-      /** Address or network to identity. */
+      /** Address or network to identity, in which `*` stands for the address. */
       readonly clients: Readonly<Record<string, string>>;
     }
   | ({

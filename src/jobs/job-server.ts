@@ -42,6 +42,7 @@ export function serveJob(options: JobServerOptions): JobService {
         localListeners,
         inheritedSockets: dependencies.inheritedSockets ?? [],
         stdinserverSockdir: global.serve.stdinserverSockdir,
+        logger,
       });
     },
     onConnection: (stream, peer) => server.serve(stream, peer),

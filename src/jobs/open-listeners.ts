@@ -1,7 +1,9 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Logger as PinoLogger } from 'pino';
 import type { ListenSettings, ServeSettings } from '../config/connection-settings.ts';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
+import type { Logger } from '../rpc/interfaces.ts';
 import type { InheritedSocket } from '../transport/inherited-sockets.ts';
 import type { Listener, OnConnection } from '../transport/listener.ts';
 import { listenTCP } from '../transport/tcp.ts';
@@ -17,6 +19,8 @@ export interface OpenListenersOptions {
   readonly inheritedSockets: readonly InheritedSocket[];
   /** For the sockets of `stdinserver`; made if need be. */
   readonly stdinserverSockdir: string;
+  /** Where refused and failed connections are logged. */
+  readonly logger: Logger;
 }
 
 /**
@@ -28,24 +32,26 @@ export async function openListeners(
   onConnection: OnConnection,
   options: OpenListenersOptions,
 ): Promise<Listener[]> {
+  // The transports call its levels, and nothing else.
+  const logger = options.logger as PinoLogger;
   switch (serve.type) {
     case 'tcp': {
       const identities = serve.clients;
-      return [await onEvery(serve.listen, options, (address) => listenTCP(address, onConnection, { identities }))];
+      return [await onEvery(serve.listen, options, (address) => listenTCP(address, onConnection, { identities, logger }))];
     }
     case 'tls': {
       const { clientCNs: clients, handshakeTimeoutMs, listen } = serve;
       const credentials = await readCredentials(serve);
-      const tls = { ...credentials, clients, handshakeTimeoutMs };
+      const tls = { ...credentials, clients, handshakeTimeoutMs, logger };
       return [await onEvery(listen, options, (address) => listenTLS(address, onConnection, tls))];
     }
     case 'stdinserver':
-      return openStdinserver(serve.clientIdentities, onConnection, options.stdinserverSockdir);
+      return openStdinserver(serve.clientIdentities, onConnection, { sockdir: options.stdinserverSockdir, logger });
     case 'local':
       return [await options.localListeners.listen(serve.listenerName, onConnection)];
     case 'unix': {
       const place = serve.path ?? { fd: inherited(serve.socketName ?? '', options.inheritedSockets) };
-      return [await listenUnix(place, as(serve.clientIdentity, onConnection))];
+      return [await listenUnix(place, as(serve.clientIdentity, onConnection), { logger })];
     }
   }
 }
@@ -58,7 +64,7 @@ export function stdinserverSocket(sockdir: string, identity: string): string {
 async function openStdinserver(
   identities: readonly string[],
   onConnection: OnConnection,
-  sockdir: string,
+  { sockdir, logger }: { readonly sockdir: string; readonly logger: PinoLogger },
 ): Promise<Listener[]> {
   try {
     await mkdir(sockdir, { recursive: true, mode: 0o700 });
@@ -68,7 +74,7 @@ async function openStdinserver(
   const opened: Listener[] = [];
   try {
     for (const identity of identities) {
-      opened.push(await listenUnix(stdinserverSocket(sockdir, identity), as(identity, onConnection)));
+      opened.push(await listenUnix(stdinserverSocket(sockdir, identity), as(identity, onConnection), { logger }));
     }
     return opened;
   } catch (error) {

@@ -9,7 +9,8 @@ interface Entry {
 
 /**
  * Which identity a plain TCP connection from an address gets. Keys are addresses or networks (`192.0.2.7`,
- * `10.1.0.0/16`, `fd00::/8`); the most specific one wins; an address none of them covers has no identity.
+ * `10.1.0.0/16`, `fd00::/8`); the most specific one wins; an address none of them covers has no identity. A `*` in an identity stands for
+ * the address, so that every one of a network has an identity of its own.
  */
 export class AddressIdentities {
   readonly #entries: readonly Entry[];
@@ -26,10 +27,11 @@ export class AddressIdentities {
     const bare = address.replace(/%.*$/, '');
     if (isIP(bare) === 0) return undefined;
     const bits = addressBits(bare);
-    return this.#entries.find((entry) => {
+    const found = this.#entries.find((entry) => {
       const ignored = 128n - BigInt(entry.prefixBits);
       return entry.bits >> ignored === bits >> ignored;
-    })?.identity;
+    });
+    return found?.identity.replaceAll('*', () => plainAddress(bits));
   }
 }
 
@@ -66,6 +68,13 @@ function addressBits(address: string): bigint {
   const [head, end] = [groups(before), groups(after ?? '')];
   const zeros = Array.from({ length: 8 - head.length - end.length }, () => '0');
   return [...head, ...zeros, ...end].reduce((bits, group) => (bits << 16n) | BigInt(`0x${group}`), 0n);
+}
+
+/** One way of writing each address, since it becomes part of names: IPv4 as such, IPv6 without leaving anything out. */
+function plainAddress(bits: bigint): string {
+  if (bits >> 32n === 0xffffn) return [24n, 16n, 8n, 0n].map((shift) => (bits >> shift) & 0xffn).join('.');
+  const groups = Array.from({ length: 8 }, (_, index) => (bits >> BigInt(112 - 16 * index)) & 0xffffn);
+  return groups.map((group) => group.toString(16)).join(':');
 }
 
 function ipv4Bits(address: string): bigint {

@@ -101,8 +101,8 @@ async function listenOnInherited(server: Server, fd: number): Promise<string> {
     server.listen({ fd });
   });
   server.removeAllListeners('error');
-  const bound = server.address();
-  if (typeof bound === 'string') return bound;
+  // Node does not know the path of a unix socket that it has not opened itself; a network socket it does know.
+  if (server.address() === null) return `inherited socket ${fd}`;
   server.close();
   throw new SnapferryError('INVALID_REQUEST', `inherited socket ${fd} is not a unix socket`);
 }

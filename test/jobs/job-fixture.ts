@@ -66,6 +66,8 @@ export class JobFixture {
   readonly clock = new FakeClock();
   readonly events: JobEvent[] = [];
   readonly listeners = new FaultyListeners();
+  /** What could be in the file. */
+  readonly text: string;
   readonly configuration: Configuration;
   /** Called with each event, after it was recorded. */
   onEvent: (event: JobEvent) => void = () => undefined;
@@ -84,7 +86,8 @@ global:
   ${global}
 jobs:
 ${jobs}`;
-    this.configuration = configurationOf(text.replaceAll('ROOT', this.root), join(this.root, 'snapferry.yml'));
+    this.text = text.replaceAll('ROOT', this.root);
+    this.configuration = configurationOf(this.text, this.path('snapferry.yml'));
   }
 
   get dependencies(): JobDependencies {

@@ -69,4 +69,14 @@ describe('AddressIdentities', () => {
       }),
     );
   });
+
+  test.each([
+    ['10.1.2.3', 'client-10.1.2.3'],
+    ['::ffff:10.1.2.3', 'client-10.1.2.3'],
+    ['fd00::7', 'v6:fd00:0:0:0:0:0:0:7'],
+    ['fd00:0::0007', 'v6:fd00:0:0:0:0:0:0:7'],
+  ])('%s, where a star stands for the address, is %s', (address, expected) => {
+    const each = new AddressIdentities({ '10.0.0.0/8': 'client-*', 'fd00::/8': 'v6:*' });
+    expect(each.of(address)).toBe(expected);
+  });
 });

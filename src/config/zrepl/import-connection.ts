@@ -65,10 +65,10 @@ export function importConnect(place: ImportPlace, folder: ImportFolder): unknown
 }
 
 /** `serve` */
-export function importServe(place: ImportPlace, folder: ImportFolder, jobType: string): unknown {
+export function importServe(place: ImportPlace, folder: ImportFolder): unknown {
   const file = absolute(folder);
   const kinds: Readonly<Record<string, Conversions>> = {
-    tcp: { type: same, listen: same, listen_freebind: freebind, clients: (clients) => importClients(clients, jobType) },
+    tcp: { type: same, listen: same, listen_freebind: freebind, clients: same },
     tls: {
       type: same,
       listen: same,
@@ -89,28 +89,4 @@ export function importServe(place: ImportPlace, folder: ImportFolder, jobType: s
     place.change('the forced commands in authorized_keys become "snapferry stdinserver IDENTITY"');
   }
   return place.convert(conversions);
-}
-
-/** zrepl makes an identity for each address of a network; here a network is one identity. */
-function importClients(place: ImportPlace, jobType: string): unknown {
-  const clients: Record<string, unknown> = {};
-  for (const network of place.keys()) {
-    const client = place.child(network);
-    const identity = client.text();
-    if (!identity?.includes('*')) {
-      clients[network] = client.value;
-      continue;
-    }
-    if (jobType !== 'source') {
-      client.drop(
-        `"${identity}" stands for one identity for each address, which is not known here; name each client, ` +
-          'or all of them would store into the same place',
-      );
-      continue;
-    }
-    const name = identity.replaceAll('*', '').replace(/[^A-Za-z0-9]+$/, '');
-    client.change(`all addresses of ${network} are one identity here: "${identity}" becomes "${name}"`);
-    clients[network] = name;
-  }
-  return clients;
 }

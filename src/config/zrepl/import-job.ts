@@ -30,7 +30,7 @@ export function importJob(place: ImportPlace, folder: ImportFolder): ImportedJob
     replication: (replication: ImportPlace) => importReplication(replication, type),
     conflict_resolution: importConflictResolution,
   };
-  const served = { serve: (serve: ImportPlace) => importServe(serve, folder, type) };
+  const served = { serve: (serve: ImportPlace) => importServe(serve, folder) };
   const ofSender = { filesystems: same, snapshotting: importSnapshotting };
   const kinds: Readonly<Record<string, Conversions>> = {
     push: {
