@@ -56,8 +56,8 @@ describe('layers', () => {
   test('sockets are opened in transport only, children started in two places only', () => {
     for (const file of files) {
       const imports = importsOf(file, 'values');
-      if (imports.some((name) => name === 'node:net' || name === 'node:tls'))
-        expect(layerOf(file), file).toBe('transport');
+      const sockets = ['node:net', 'node:tls', 'node:http', 'node:https', 'node:http2', 'node:dgram'];
+      if (imports.some((name) => sockets.includes(name))) expect(layerOf(file), file).toBe('transport');
       if (imports.includes('node:child_process')) {
         expect(['handlers/run-command.ts', 'transport/command.ts'], file).toContain(file);
       }

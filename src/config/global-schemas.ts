@@ -40,9 +40,7 @@ const notificationCore = {
     .default(['failure', 'recovery', 'stale'])
     .describe('What is told.'),
   jobs: listOf(text('the name of a job'), 'a list of jobs').optional().describe('Of which jobs. Default: all.'),
-  repeat_after: duration
-    .prefault('24h')
-    .describe('The same trouble of the same job is told again only after this time.'),
+  repeat_after: duration.prefault('24h').describe('A trouble that lasts is told again after this time.'),
   timeout: duration.prefault('30s').describe('How long telling may take.'),
 };
 

@@ -49,7 +49,7 @@ export interface NotificationCore {
   readonly on: readonly NotificationEvent[];
   /** Names of jobs; null: all. */
   readonly jobs: readonly string[] | null;
-  /** The same trouble of the same job is told again only after this time, in ms. */
+  /** A trouble that lasts is told again after this time, in ms. */
   readonly repeatMsMin: number;
   readonly timeoutMs: number;
 }

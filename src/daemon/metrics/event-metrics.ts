@@ -54,28 +54,37 @@ export function registerEventMetrics(registry: Registry, datasets: BoundedDatase
       const { job } = event;
       switch (event.kind) {
         case 'bytes':
-          return countBytes(job, event.run, event.total.bytes);
+          countBytes(job, event.run, event.total.bytes);
+          return;
         case 'snapshotTaken':
-          return counters.taken.inc({ snapferry_job: job });
+          counters.taken.inc({ snapferry_job: job });
+          return;
         case 'stepDone':
-          return counters.replicated.inc({ snapferry_job: job });
+          counters.replicated.inc({ snapferry_job: job });
+          return;
         case 'retrying':
-          return counters.retries.inc({ snapferry_job: job, code: codeLabel(event.error.code) });
+          counters.retries.inc({ snapferry_job: job, code: codeLabel(event.error.code) });
+          return;
         case 'pruned':
-          return counters.pruned.inc({ snapferry_job: job, side: event.side }, event.destroyed);
+          counters.pruned.inc({ snapferry_job: job, side: event.side }, event.destroyed);
+          return;
         case 'runEnded':
-          return endRun(job, event.result);
+          endRun(job, event.result);
+          return;
         case 'sessionBegan':
-          return counters.sessions.inc({ snapferry_job: job });
+          counters.sessions.inc({ snapferry_job: job });
+          return;
         case 'sessionEnded':
           if (event.error !== null)
             counters.sessionErrors.inc({ snapferry_job: job, code: codeLabel(event.error.code) });
           return;
         case 'requestDone':
           counters.requests.inc({ snapferry_job: job, outcome: event.error === null ? 'ok' : 'failed' });
-          return counters.served.inc({ snapferry_job: job }, event.bytes);
+          counters.served.inc({ snapferry_job: job }, event.bytes);
+          return;
         case 'listenFailed':
-          return counters.errors.inc({ snapferry_job: job, code: codeLabel(event.error.code) });
+          counters.errors.inc({ snapferry_job: job, code: codeLabel(event.error.code) });
+          return;
         case 'runBegan':
         case 'planned':
         case 'datasetBegan':

@@ -1,4 +1,3 @@
-import { createTransport } from 'nodemailer';
 import type { MailNotification } from '../../config/global-settings.ts';
 import { SnapferryError } from '../../errors.ts';
 import { noticeText, noticeTitle } from './notice.ts';
@@ -19,6 +18,8 @@ export async function deliverByMail(
 ): Promise<void> {
   const { server } = notification;
   const password = server.passwordFile === null ? null : await readSecret(server.passwordFile, 'mail password');
+  // Few daemons ever send mail.
+  const { createTransport } = await import('nodemailer');
   const transport = createTransport({
     host: server.host,
     port: server.port,

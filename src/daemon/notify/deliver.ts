@@ -32,23 +32,19 @@ export async function deliverInTime(
   options: { readonly clock: Clock; readonly signal: AbortSignal },
 ): Promise<void> {
   const controller = new AbortController();
-  let isLate = false;
   const onAbort = (): void => controller.abort();
   options.signal.addEventListener('abort', onAbort, { once: true });
   if (options.signal.aborted) onAbort();
-  const cancelTimer = options.clock.after(notification.timeoutMs, () => {
-    isLate = true;
-    controller.abort();
-  });
+  const late = new SnapferryError(
+    'TIMEOUT',
+    `telling by ${notification.type} took longer than ${notification.timeoutMs} ms`,
+  );
+  const cancelTimer = options.clock.after(notification.timeoutMs, () => controller.abort(late));
   try {
     await deliver(notification, notice, controller.signal);
   } catch (error) {
     const failure = toSnapferryError(error, 'INTERNAL', `telling by ${notification.type}`);
-    if (!isLate || failure.code !== 'CANCELLED') throw failure;
-    throw new SnapferryError(
-      'TIMEOUT',
-      `telling by ${notification.type} took longer than ${notification.timeoutMs} ms`,
-    );
+    throw controller.signal.reason === late && failure.code === 'CANCELLED' ? late : failure;
   } finally {
     cancelTimer();
     options.signal.removeEventListener('abort', onAbort);

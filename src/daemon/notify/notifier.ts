@@ -82,28 +82,34 @@ export class Notifier implements AsyncDisposable {
     this.#offs.forEach((off) => off());
     this.#cancelTimer();
     const cancelLimit = this.#context.clock.after(closeMsMax, () => this.#controller.abort());
-    await Promise.all([...this.#targets.values()].map(({ delivering }) => delivering));
+    await Promise.all([...this.#targets.values()].flatMap(({ delivering }) => delivering ?? []));
     cancelLimit();
     await this.#save();
   }
 
+  // The status is asked for only where it is needed: most events are news of bytes.
   #onEvent(event: JobEvent): void {
-    const status = this.#context.status();
     switch (event.kind) {
       case 'runBegan':
         // The last moment at which the run before it is still the newest one.
-        return this.#catchUp(status);
-      case 'runEnded':
+        if (!this.#caughtUp.has(event.job)) this.#catchUp(this.#context.status());
+        return;
+      case 'runEnded': {
+        const status = this.#context.status();
         this.#learn(event.result, status);
-        return this.#check(status);
+        this.#check(status);
+        return;
+      }
       case 'listenFailed': {
+        const status = this.#context.status();
         const began = this.#troubles.applyListenFailure(event.job, event.error, event.atMs, adviseFrom(status));
         this.#countBegan(event.job, began);
-        return this.#check(status);
+        this.#check(status);
+        return;
       }
       case 'sessionBegan':
-        this.#troubles.endListenFailure(event.job);
-        return this.#check(status);
+        if (this.#troubles.endListenFailure(event.job)) this.#check();
+        return;
       default:
         return;
     }

@@ -72,7 +72,7 @@ export async function readNotifyState(path: string, logger: Logger): Promise<Not
   }
 }
 
-/** Writes the state as it is at the moment of writing; never two at once. */
+/** Writes the state as it is at the moment of writing, if it has changed; never two at once. */
 export class NotifyStateFile {
   readonly #path: string;
   readonly #current: () => NotifyState;
@@ -80,6 +80,7 @@ export class NotifyStateFile {
   #writing: Promise<void> = Promise.resolve();
   #next: Promise<void> | null = null;
   #isFailing = false;
+  #written = '';
 
   constructor(path: string, current: () => NotifyState, logger: Logger) {
     this.#path = path;
@@ -98,9 +99,11 @@ export class NotifyStateFile {
   }
 
   async #write(): Promise<void> {
+    const text = `${JSON.stringify(this.#current())}\n`;
+    if (text === this.#written) return;
     try {
-      const text = `${JSON.stringify(this.#current())}\n`;
       await replaceDurably(this.#path, (temporary) => writeFile(temporary, text, { mode: 0o600, flag: 'wx' }));
+      this.#written = text;
       this.#isFailing = false;
     } catch (error) {
       if (!this.#isFailing) {

@@ -57,9 +57,9 @@ export class TroubleBook {
     return this.#set({ ...subject, code, message, advice: advise(subject, code), sinceMs: atMs }) ? 1 : 0;
   }
 
-  /** A job that serves is being reached again. */
-  endListenFailure(job: string): void {
-    this.#troubles.delete(subjectKey(listeningOf(job)));
+  /** A job that serves is being reached again. @returns whether it was not */
+  endListenFailure(job: string): boolean {
+    return this.#troubles.delete(subjectKey(listeningOf(job)));
   }
 
   /** What of these jobs is stale now: what is not among it is so no longer. */

@@ -82,7 +82,7 @@ async function start(
   const played = playedDaemon({ stateDir, notifications }, jobs, clock, configured);
   const extension = notifyExtension({ host: 'here', deliver: listener.deliver, onAttempt });
   const running = await extension.start(played.context);
-  return Object.assign(played, { stop: async () => void (await running[Symbol.asyncDispose]()) });
+  return Object.assign(played, { stop: () => Promise.resolve(running[Symbol.asyncDispose]()) });
 }
 
 test('a failure is told once, its end is told, and nothing is left behind', async () => {
@@ -208,7 +208,7 @@ test('what could not be told is told later, also after a restart, and in order',
   );
   listener.isDeaf = false;
   const second = await start(listener, { clock, onAttempt, jobs: [jobStatus({ lastRun: ok })] });
-  clock.advance(minuteMs);
+  clock.advance(2 * minuteMs);
   await listener.attempted(3);
   await second.stop();
   expect(listener.story).toEqual(['failure CONNECT_FAILED', 'recovery CONNECT_FAILED']);
@@ -294,7 +294,7 @@ test('a reminder comes after a day, with nobody doing anything', async () => {
   const daemon = await start(listener);
   daemon.endRun(failedRun());
   await listener.attempted(1);
-  daemon.clock.advance(dayMs);
+  daemon.clock.advance(dayMs + minuteMs);
   await listener.attempted(2);
   await daemon.stop();
   expect(listener.story).toEqual(['failure CONNECT_FAILED', 'still failure CONNECT_FAILED']);
@@ -377,6 +377,25 @@ test('a disk that is full keeps nobody from being told, and is logged once', asy
   expect(listener.story).toEqual(['failure CONNECT_FAILED']);
   expect(daemon.log.filter((line) => line.includes('cannot write'))).toHaveLength(1);
   stateDir = await mkdtemp(join(tmpdir(), 'snapferry-notifier-'));
+});
+
+test('news of bytes costs nothing', async () => {
+  const daemon = await start(new Listener());
+  const { status } = daemon.context;
+  let asked = 0;
+  Object.assign(daemon.context, {
+    status: () => {
+      asked += 1;
+      return status();
+    },
+  });
+  const progress = { bytes: 1, estimatedBytes: null, fraction: null, bytesPerSecond: null, remainingMs: null };
+  daemon.emit({ kind: 'bytes', run: 'r', dataset: 'd', step: progress, total: progress });
+  daemon.emit({ kind: 'sessionBegan', session: 's', identity: 'i', address: 'a' });
+  expect(asked).toBe(0);
+  daemon.endRun(runResult());
+  expect(asked).toBe(1);
+  await daemon.stop();
 });
 
 test('nobody to be told: nothing is written', async () => {
