@@ -37,7 +37,18 @@ const allowed: Record<string, readonly string[]> = {
   jobs: ['vocabulary', 'transport', 'rpc', 'handlers', 'replication', 'retention', 'config'],
   daemon: ['vocabulary', 'transport', 'rpc', 'handlers', 'replication', 'retention', 'config', 'jobs'],
   cli: [
-    ...['vocabulary', 'chunker', 'transport', 'rpc', 'handlers', 'replication', 'retention', 'config', 'jobs', 'daemon'],
+    ...[
+      'vocabulary',
+      'chunker',
+      'transport',
+      'rpc',
+      'handlers',
+      'replication',
+      'retention',
+      'config',
+      'jobs',
+      'daemon',
+    ],
   ],
 };
 
