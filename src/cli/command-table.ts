@@ -18,6 +18,7 @@ export interface CommandEntry {
 const replication = 'Replication:';
 const snapshots = 'Snapshots:';
 const servers = 'The other end:';
+const jobs = 'Jobs:';
 const configuration = 'Configuration:';
 
 /** All commands, in the order of the overview. */
@@ -98,6 +99,55 @@ export const commandTable: readonly CommandEntry[] = [
     summary: 'the same within limits, as a forced command in authorized_keys',
     usage: '[options] <identity>',
     load: () => import('./commands/stdinserver.ts'),
+  },
+  {
+    name: 'run',
+    group: jobs,
+    summary: 'run a job of the configuration once, without the daemon',
+    usage: '[options] <job>',
+    load: () => import('./commands/run.ts'),
+  },
+  {
+    name: 'test',
+    group: jobs,
+    summary: 'show which datasets a job means, or what it would keep',
+    usage: 'filesystems | retention [options] <job>',
+    load: () => import('./commands/test.ts'),
+  },
+  {
+    name: 'daemon',
+    group: jobs,
+    summary: 'run the jobs of the configuration, in the foreground',
+    usage: '[options]',
+    load: () => import('./commands/daemon.ts'),
+  },
+  {
+    name: 'status',
+    group: jobs,
+    summary: 'show what the jobs do, what is wrong, and what to do about it',
+    usage: '[options] [job]',
+    load: () => import('./commands/status.ts'),
+  },
+  {
+    name: 'check',
+    group: jobs,
+    summary: 'say in one line whether all is well, for monitoring and cron',
+    usage: '[options] [job]',
+    load: () => import('./commands/check.ts'),
+  },
+  {
+    name: 'signal',
+    group: jobs,
+    summary: 'have the daemon run, cancel or reset a job',
+    usage: '[options] <job> wakeup | cancel | reset',
+    load: () => import('./commands/signal.ts'),
+  },
+  {
+    name: 'reload',
+    group: jobs,
+    summary: 'have the daemon go over to the configuration as it is now',
+    usage: '[options]',
+    load: () => import('./commands/reload.ts'),
   },
   {
     name: 'configcheck',
