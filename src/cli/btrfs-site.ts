@@ -87,9 +87,11 @@ async function takeSnapshots(
   const { choices, dryRun, force } = request;
   const name = snapshotName(choices, new Date());
   const all: TakenSnapshot[] = [];
-  for (const dataset of (await datasetsOf(site, request, signal)).toReversed()) {
+  const datasets = await datasetsOf(site, request, signal);
+  const covered = datasets.map(pathOf);
+  for (const dataset of datasets.toReversed()) {
     try {
-      const result = await takeBtrfsSnapshot(pathOf(dataset), { name, dryRun, force, tool, signal });
+      const result = await takeBtrfsSnapshot(pathOf(dataset), { name, dryRun, force, covered, tool, signal });
       const changes = { added: null, changed: null, removed: null, bytes: null };
       all.push({ dataset, ...result, changes, missing: [] });
     } catch (error) {

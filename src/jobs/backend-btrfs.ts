@@ -75,12 +75,12 @@ function foldersOf(folder: string | null) {
 
 async function takeOne(
   dataset: DatasetPath,
-  { name, snapshotFolder, dryRun, signal }: SnapshotsRequest,
+  { name, datasets, snapshotFolder, dryRun, signal }: SnapshotsRequest,
   { tool, now }: { readonly tool: BtrfsToolOptions; readonly now: () => Date },
 ): Promise<SnapshotOutcome> {
   const folder = snapshotFolder === null ? {} : { folder: snapshotFolder };
   try {
-    const options = { name, force: true, dryRun, ...folder, tool, now, signal };
+    const options = { name, force: true, dryRun, ...folder, covered: datasets.map(directoryOf), tool, now, signal };
     const { version, notices } = await takeBtrfsSnapshot(directoryOf(dataset), options);
     return { dataset, version, notices, missing: [], error: null };
   } catch (error) {

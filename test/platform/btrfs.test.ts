@@ -289,6 +289,7 @@ describePlatform('btrfs', whyNoBtrfs(), () => {
     writeFileIn(home, 'file', 'one');
     run('btrfs', 'subvolume', 'create', join(home, 'nested'));
     expect((await takeBtrfsSnapshot(home, { dryRun: true })).notices.join()).toContain('nested');
+    expect((await takeBtrfsSnapshot(home, { dryRun: true, covered: [join(home, 'nested')] })).notices).toEqual([]);
     run('btrfs', 'subvolume', 'delete', '-c', join(home, 'nested'));
     // Beside a mount point is another file system.
     const one = (await takeBtrfsSnapshot(home, { name: 'one' })).version!;

@@ -20,6 +20,8 @@ export interface BtrfsSnapshotOptions {
   readonly dryRun?: boolean | undefined;
   /** Where to put it: a folder beside the dataset, or absolute. Default: beside the dataset; in `.snapshots` inside a mount point. */
   readonly folder?: string | undefined;
+  /** Subvolumes that are seen to separately, absolute: nothing needs to be told of those that are inside. */
+  readonly covered?: readonly string[] | undefined;
   readonly tool?: BtrfsToolOptions | undefined;
   readonly now?: (() => Date) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -62,7 +64,7 @@ async function take(directory: string, tool: BtrfsTool, options: BtrfsSnapshotOp
   // The generation moves when what was written goes to disk, not before.
   if (options.force !== true) await tool.run(syncArguments(directory), { signal });
   const view = options.force === true ? before : await viewSubvolumes(tool, directory, signal);
-  const nested = nestedIn(view, directory);
+  const nested = nestedIn(view, directory).filter((path) => options.covered?.includes(path) !== true);
   const notices = nested.length === 0 ? [] : [describeNested(directory, nested)];
   const isTaken = options.force === true || isChanged(view, directory);
   if (!isTaken || options.dryRun === true) return { version: null, isTaken, notices };
