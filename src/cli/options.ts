@@ -204,7 +204,7 @@ export function snapshotChoices(flags: SnapshotFlags): SnapshotChoices {
 
 /** Adds examples below the help of a command. */
 export function addExamples(command: Command, examples: readonly (readonly [line: string, what: string])[]): Command {
-  const lines = examples.map(([line, what]) => `  # ${what}\n  snapferry ${command.name()} ${line}`);
+  const lines = examples.map(([line, what]) => `  # ${what}\n  ${`snapferry ${command.name()} ${line}`.trimEnd()}`);
   return command.addHelpText('after', `\nExamples:\n${lines.join('\n')}`);
 }
 

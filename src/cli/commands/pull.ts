@@ -15,6 +15,7 @@ export function configure(command: Command): void {
     ['./some-directory ./backup', 'back up a directory of this machine'],
     ['web1:/srv/data /backup/web1', 'fetch one from another machine'],
     ["--exclude '*.tmp' --exclude /cache/ ~/work /backup/work", 'leave out what is not worth keeping'],
+    ['-r web1:zfs:tank/home zfs:backup/web1', 'a ZFS dataset with all below it'],
     ['/backup/web1 /mnt/usb/web1', 'copy a copy, with what is new in it'],
   ]);
 }

@@ -11,8 +11,8 @@ import { UsageError } from '../usage-error.ts';
 export function configure(command: Command): void {
   command
     .argument('<location>', 'the directory or dataset whose snapshots are no longer to be protected')
-    .option('--job <name>', 'of this job')
-    .option('--all-jobs', 'of every job')
+    .option('--job <name>', 'only what belongs to this job')
+    .option('--all-jobs', 'what belongs to any job')
     .option('-n, --dry-run', 'only show what would be removed')
     .action((text: string) => {
       const flags = command.opts<ReleaseFlags>();
