@@ -49,6 +49,7 @@ export class LocalWork implements JobWork {
       context,
       connect: () => Promise.resolve(LocalRPC.connect(source, { logger })),
       isMeant: this.#job.filesystems.filter.matches,
+      willHaveSnapshot: takesSnapshots(cause) && this.#job.snapshotting.type !== 'manual',
     });
     await this.#sending.prune(datasets, common, context);
     assertNotCancelled(context.signal, 'the run');

@@ -1,5 +1,4 @@
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Logger as PinoLogger } from 'pino';
 import type { ListenSettings, ServeSettings } from '../config/connection-settings.ts';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
@@ -12,6 +11,7 @@ import { listenTLS } from '../transport/tls.ts';
 import { listenUnix } from '../transport/unix.ts';
 import { readCredentials } from './connect-peer.ts';
 import type { LocalListeners } from './local-listeners.ts';
+import { stdinserverSocket } from './stdinserver-socket.ts';
 
 /** What listening needs besides the settings. */
 export interface OpenListenersOptions {
@@ -54,11 +54,6 @@ export async function openListeners(
       return [await listenUnix(place, as(serve.clientIdentity, onConnection), { logger })];
     }
   }
-}
-
-/** The path of the socket by which `snapferry stdinserver IDENTITY` finds the daemon. */
-export function stdinserverSocket(sockdir: string, identity: string): string {
-  return join(sockdir, identity);
 }
 
 async function openStdinserver(

@@ -42,6 +42,8 @@ export async function pullAndPrune(
   parts: PullParts & {
     readonly receiving: ReceivingSide;
     readonly isMeant: (dataset: DatasetPath) => boolean;
+    /** Of a dry run: whether a real one would take a snapshot of each dataset first. */
+    readonly willHaveSnapshot?: boolean;
   },
 ): Promise<Pick<Pulled, 'common'>> {
   const { receiving, isMeant, context, backend } = parts;
@@ -55,7 +57,7 @@ export async function pullAndPrune(
   };
   let common: ReadonlyMap<string, bigint> = new Map();
   if (dryRun) {
-    await planDatasets(options, signal);
+    await planDatasets(options, signal, parts.willHaveSnapshot);
   } else {
     const pulled = await pullDatasets(options, signal);
     common = pulled.common;

@@ -201,9 +201,14 @@ class Pull {
 
 /**
  * Says what {@link pullDatasets} would do, in an event and in the ledger, and changes nothing.
+ * @param willHaveSnapshot whether a real run would take a snapshot of each dataset first
  * @throws SnapferryError when there is no connection, or the datasets cannot be listed
  */
-export async function planDatasets(options: PullOptions, signal: AbortSignal): Promise<void> {
+export async function planDatasets(
+  options: PullOptions,
+  signal: AbortSignal,
+  willHaveSnapshot = false,
+): Promise<void> {
   const { ledger, formatName, initialReplication } = options;
   const client: RPCRequester = await options.connect(signal);
   try {
@@ -217,7 +222,8 @@ export async function planDatasets(options: PullOptions, signal: AbortSignal): P
       record.target = formatName(target);
       if (one.kind === 'in_sync') record.newest = runVersion(one.version);
       const error = planError(planned, options);
-      if (error !== null) ledger.fail(dataset, error);
+      if (one.kind === 'empty' && willHaveSnapshot) ledger.notice(dataset, 'the new snapshot would be sent, the first one of all');
+      else if (error !== null) ledger.fail(dataset, error);
     }
   } finally {
     await client.close().catch(() => undefined);

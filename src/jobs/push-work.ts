@@ -39,7 +39,7 @@ export class PushWork implements JobWork {
     const datasets = await this.#sending.datasets(context.signal);
     if (takesSnapshots(cause)) await this.#sending.takeSnapshots(datasets, context);
     assertNotCancelled(context.signal, 'the run');
-    const common = context.dryRun ? await this.#plan(context) : await this.#push(datasets, context);
+    const common = context.dryRun ? await this.#plan(cause, context) : await this.#push(datasets, context);
     assertNotCancelled(context.signal, 'the run');
     await this.#sending.prune(datasets, common, context);
     assertNotCancelled(context.signal, 'the run');
@@ -67,14 +67,20 @@ export class PushWork implements JobWork {
   }
 
   /** The other side has the plan; what it lists is enough to make one here. */
-  async #plan(context: RunContext): Promise<ReadonlyMap<string, bigint>> {
+  async #plan(cause: RunCause, context: RunContext): Promise<ReadonlyMap<string, bigint>> {
     const { signal } = context;
     const { logger } = this.#dependencies;
     const source = await this.#sending.source(this.#job.replication.protection);
     await using far = await this.#connect(signal);
     const connect = () => Promise.resolve(LocalRPC.connect(source, { logger }));
     const options = pullOptions({ job: this.#job, backend: this.#backend, dependencies: this.#dependencies, context, connect });
-    await planDatasets({ ...options, sink: remoteSink(far, signal), takeTurn: () => null, target: (dataset) => dataset }, signal);
+    const willHaveSnapshot = takesSnapshots(cause) && this.#job.snapshotting.type !== 'manual';
+    const target = (dataset: DatasetPath): DatasetPath => dataset;
+    await planDatasets(
+      { ...options, sink: remoteSink(far, signal), takeTurn: () => null, target },
+      signal,
+      willHaveSnapshot,
+    );
     return new Map();
   }
 

@@ -1,8 +1,10 @@
+import { statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { loadRights, stdinserverConfigurationFile } from '../../config/stdinserver-configuration.ts';
 import type { IdentityRights } from '../../config/stdinserver-configuration.ts';
 import type { DatasetPath } from '../../dataset.ts';
 import { SnapferryError } from '../../errors.ts';
+import { stdinserverSocket } from '../../jobs/stdinserver-socket.ts';
 import { exitCodes } from '../exit-code.ts';
 import type { ExitCode } from '../exit-code.ts';
 import { allSourcesHandler, confinedHandler, readOriginalCommand } from '../forced-command.ts';
@@ -12,19 +14,25 @@ import { formatPlace, splitSnapshot } from '../location.ts';
 import { addExamples, addOutputOptions } from '../options.ts';
 import type { OutputFlags } from '../options.ts';
 import type { InspectCommand, RemoteCommand, SnapshotCommand } from '../remote-command.ts';
+import { relayStdio } from '../relay-stdio.ts';
 import { runCommand } from '../run.ts';
 import type { Run } from '../run.ts';
 import { serveStdio } from '../serve-session.ts';
 
 interface Flags extends OutputFlags {
   readonly config: string;
+  readonly sockdir: string;
 }
+
+/** As `global.serve.stdinserver.sockdir` has it by default. */
+const sockdirDefault = '/run/snapferry/stdinserver';
 
 /** `snapferry stdinserver IDENTITY`. */
 export function configure(command: Command): void {
   command
     .argument('<identity>', 'who has this key; what it may do is in the configuration')
     .option('-c, --config <file>', 'the configuration', stdinserverConfigurationFile)
+    .option('--sockdir <dir>', 'where the daemon has a socket for each identity that a job serves', sockdirDefault)
     .action((identity: string) => {
       const flags = command.opts<Flags>();
       const line = process.env['SSH_ORIGINAL_COMMAND'] ?? '';
@@ -35,6 +43,12 @@ export function configure(command: Command): void {
         doing: `serve ${identity}`,
         onInterrupted: () => 'the other side can resume what was under way',
         async body(run) {
+          // A client that asks for nothing in particular is one of a job, if the daemon has a job for it.
+          const socket = line === '' ? socketOf(flags.sockdir, identity) : null;
+          if (socket !== null) {
+            await relayStdio(socket, run.signal);
+            return exitCodes.done;
+          }
           const rights = loadRights(flags.config, identity);
           if (line === '') return serveStdio(run, () => allSourcesHandler(run, identity, rights), identity);
           return answer(run, identity, rights, asked ?? readOriginalCommand(line));
@@ -46,11 +60,19 @@ export function configure(command: Command): void {
   addExamples(command, [['web1 --config /etc/snapferry/stdinserver.yml', 'what sshd runs for the key of web1']]);
 }
 
+/** The daemon's socket for an identity; null if there is none. An identity names a file, and never a path. */
+function socketOf(sockdir: string, identity: string): string | null {
+  if (!/^[A-Za-z0-9][A-Za-z0-9_.:-]*$/.test(identity)) return null;
+  const path = stdinserverSocket(sockdir, identity);
+  return statSync(path, { throwIfNoEntry: false })?.isSocket() === true ? path : null;
+}
+
 const configurationHelp = `
 In authorized_keys:
   command="snapferry stdinserver web1",restrict ssh-ed25519 AAAA…
 
-In ${stdinserverConfigurationFile}:
+Where the daemon has a job with "serve: { type: stdinserver }" for the identity, a client that names no command speaks to that job.
+Everything else is for ${stdinserverConfigurationFile} to say:
   identities:
     web1:
       sources: [/srv/data]     # what it may read, with all below
