@@ -126,7 +126,10 @@ function logCommand({ daemon, tail }: ControlledDaemon): ControlCommand {
       const writer = new LineWriter(stream, context.signal);
       const wanted = (line: string): boolean => isWanted(line, opts);
       // Between what there is and what comes, nothing may be missing.
-      const stop = opts.follow ? tail.follow((line) => void (wanted(line) && writer.add(line))) : () => undefined;
+      const addWanted = (line: string): void => {
+        if (wanted(line)) writer.add(line);
+      };
+      const stop = opts.follow ? tail.follow(addWanted) : () => undefined;
       try {
         const lines = opts.lines === 0 ? [] : tail.lines().filter(wanted).slice(-opts.lines);
         for (const line of lines) writer.add(line);

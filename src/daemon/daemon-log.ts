@@ -3,7 +3,6 @@ import { destination, pino } from 'pino';
 import type { DestinationStream, Logger as PinoLogger } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 import type { LoggingSettings } from '../config/global-settings.ts';
-import type { Logger } from '../rpc/interfaces.ts';
 import { LogTail } from './log-tail.ts';
 
 const stderrFd = 2;
@@ -34,10 +33,9 @@ export interface DaemonLogOptions {
 
 /** The log of the daemon: one line for each event, for people or as JSON, without secrets. */
 export class DaemonLog {
-  readonly logger: Logger;
+  readonly logger: PinoLogger;
   /** The same lines, always as JSON. */
   readonly tail = new LogTail();
-  readonly #root: PinoLogger;
   #children: WeakRef<PinoLogger>[] = [];
   #childrenSwept = 64;
   #format: (line: string) => string;
@@ -47,7 +45,7 @@ export class DaemonLog {
     this.#options = options;
     const out = options.out ?? standardError();
     this.#format = formatOf(options);
-    this.#root = pino(
+    this.logger = pino(
       {
         level: options.settings.level,
         base: null,
@@ -61,13 +59,12 @@ export class DaemonLog {
         },
       },
     );
-    this.logger = this.#root;
   }
 
   /** Goes on with other settings, also for whoever has got a logger already. */
   configure(settings: LoggingSettings): void {
     this.#format = formatOf({ ...this.#options, settings });
-    this.#root.level = settings.level;
+    this.logger.level = settings.level;
     for (const child of this.#children) {
       const living = child.deref();
       if (living !== undefined) living.level = settings.level;

@@ -79,7 +79,8 @@ export class LineWriter {
   /** A client that follows says nothing; the end of what it says is that it has left. */
   async #readToEnd(): Promise<void> {
     try {
-      for await (const piece of this.#stream.source) void piece;
+      const pieces = this.#stream.source[Symbol.asyncIterator]();
+      while ((await pieces.next()).done !== true);
     } catch {
       // It has left all the same.
     }

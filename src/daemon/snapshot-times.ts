@@ -56,13 +56,16 @@ export class SnapshotTimes {
 
   async #look(): Promise<void> {
     const { signal } = this.#stopped;
-    do {
-      this.#isToLookAgain = false;
-      const dueMs = await this.#ask(signal);
-      this.dueMs = signal.aborted ? null : dueMs;
-    } while (this.#isToLookAgain && !signal.aborted);
+    const dueMs = await this.#ask(signal);
     this.#looking = null;
-    if (!signal.aborted) this.#options.onChange();
+    if (this.#isToLookAgain && !signal.aborted) {
+      // What was found out may be older than the run that has ended meanwhile.
+      this.#isToLookAgain = false;
+      this.look();
+      return;
+    }
+    this.dueMs = signal.aborted ? null : dueMs;
+    this.#options.onChange();
   }
 
   async #ask(signal: AbortSignal): Promise<number | null> {

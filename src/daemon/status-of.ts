@@ -77,7 +77,7 @@ function datasetStatus(known: KnownDataset, live: LiveDataset | null, sources: S
     identity,
     target,
     state: stateOf(known, live, sources),
-    step: live?.step == null ? null : { ...live.step, progress: live.progress },
+    step: live === null || live.step === null ? null : { ...live.step, progress: live.progress },
     newest,
     newestAtMs,
     lastSuccessMs,

@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Logger as PinoLogger } from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readConfiguration } from '../../src/config/load-configuration.ts';
 import { controlCommands } from '../../src/daemon/control-commands.ts';
@@ -56,7 +55,7 @@ async function pair() {
 }
 
 /** The lines of a stream as JSON, one by one. */
-async function* linesOf(stream: ByteStream): AsyncGenerator<unknown> {
+async function* linesOf(stream: ByteStream): AsyncGenerator {
   let rest = '';
   for await (const piece of stream.source) {
     rest += Buffer.from(piece).toString();
@@ -131,7 +130,7 @@ describe('the status', () => {
 
 describe('the log', () => {
   test('gives the last lines, of one job or level if asked', async () => {
-    const logger = log.logger as PinoLogger;
+    const { logger } = log;
     for (let index = 0; index < 5; index++) logger.info({ job: 'web1' }, `line ${index}`);
     logger.debug({ job: 'web1' }, 'detail');
     logger.error({ job: 'web2' }, 'other');
@@ -151,18 +150,19 @@ describe('the log', () => {
   });
 
   test('goes on as it is written, without a gap', async () => {
-    const logger = log.logger as PinoLogger;
+    const { logger } = log;
     logger.info({ job: 'web9' }, 'before');
     await using ends = await pair();
     await ends.client.call('log', { follow: true, lines: 1, job: 'web9' });
     const stream = ends.client.detach();
-    const lines = linesOf(stream) as AsyncGenerator<{ msg: string }>;
-    expect((await lines.next()).value?.msg).toBe('before');
+    const lines = linesOf(stream);
+    const next = async () => ((await lines.next()) as IteratorYieldResult<{ readonly msg: string }>).value.msg;
+    expect(await next()).toBe('before');
     for (let index = 0; index < 100; index++) {
       logger.info({ job: 'web9' }, `after ${index}`);
       if (index % 10 === 0) await settled();
     }
-    for (let index = 0; index < 100; index++) expect((await lines.next()).value?.msg).toBe(`after ${index}`);
+    for (let index = 0; index < 100; index++) expect(await next()).toBe(`after ${index}`);
     await stream.close();
   });
 });

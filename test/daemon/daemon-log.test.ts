@@ -1,5 +1,4 @@
 import { pino } from 'pino';
-import type { Logger as PinoLogger } from 'pino';
 import { describe, expect, test } from 'vitest';
 import type { LoggingSettings } from '../../src/config/global-settings.ts';
 import { DaemonLog } from '../../src/daemon/daemon-log.ts';
@@ -16,7 +15,7 @@ function logged(settings: Partial<LoggingSettings> = {}, where: { isJournal?: bo
     ...where,
     out: { write: (line: string) => void lines.push(line) },
   });
-  return { log, lines, logger: log.logger as PinoLogger };
+  return { log, lines, logger: log.logger };
 }
 
 describe('form', () => {

@@ -100,7 +100,12 @@ describe('a daemon', () => {
       name: 'listening',
       start: ({ subscribe }) => {
         const end = subscribe((event) => void events.push(event));
-        return Promise.resolve({ [Symbol.asyncDispose]: () => Promise.resolve(end()) });
+        return Promise.resolve({
+          [Symbol.asyncDispose]() {
+            end();
+            return Promise.resolve();
+          },
+        });
       },
     };
     const first = await started();

@@ -1,6 +1,3 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { JobEvent } from '../../src/jobs/job-events.ts';
 import type { Job } from '../../src/config/job.ts';
@@ -8,11 +5,9 @@ import { errorCodes } from '../../src/errors.ts';
 import { adviceFor, problemCodes } from '../../src/daemon/advice.ts';
 import { emptyHistoryFold, foldHistory } from '../../src/daemon/history-fold.ts';
 import { JobBoard } from '../../src/daemon/job-board.ts';
-import { writeHistoryLine } from '../../src/daemon/history-record.ts';
-import { offlineStatus } from '../../src/daemon/offline-status.ts';
 import { forgetAfterMs } from '../../src/daemon/job-record.ts';
 import { datasetResult, runResult, runVersion } from '../support/job-results.ts';
-import { configurationOf, jobOf, pullJob, pullText, sinkText, snapText } from '../support/job-settings.ts';
+import { jobOf, pullJob, pullText, sinkText, snapText } from '../support/job-settings.ts';
 
 const hour = 3_600_000;
 const begin = Date.parse('2026-03-07T00:00:00Z');
@@ -25,7 +20,7 @@ function told(job: Job = pullJob('web1')) {
   const board = new JobBoard(emptyHistoryFold(), begin);
   let nowMs = begin;
   return {
-    tell<Kind extends JobEvent['kind']>(kind: Kind, event: Told<Kind>, atMs: number = nowMs): void {
+    tell: <Kind extends JobEvent['kind']>(kind: Kind, event: Told<Kind>, atMs: number = nowMs): void => {
       nowMs = atMs;
       board.apply({ ...event, kind, job: job.name, atMs } as unknown as JobEvent);
     },
@@ -325,28 +320,4 @@ test('sessions are listed with what they ask', () => {
   ]);
   tell('sessionEnded', { session: '1', identity: 'web1', durationMs: 9, error: null });
   expect(status().sessions).toEqual([]);
-});
-
-test('without a daemon the history alone says what was well and what was not, and is left as it is', async () => {
-  const stateDir = mkdtempSync(join(tmpdir(), 'snapferry-offline-'));
-  try {
-    const configuration = configurationOf(
-      `global: { state_dir: ${stateDir} }\njobs:${pullText('web1', 'interval: 1h', 'stale_after: 1h')}${pullText('web2')}`,
-    );
-    const newest = version('s1', begin);
-    const ended = runResult('r1', begin, { datasets: [datasetResult('a', { newest })] });
-    const began = { run: 'r2', job: 'web2', cause: 'schedule', identity: null, beganMs: begin } as const;
-    const text = `${writeHistoryLine({ ended })}${writeHistoryLine({ began })}{"torn`;
-    writeFileSync(join(stateDir, 'history.ndjson'), text);
-    const { jobs, notices } = await offlineStatus(configuration, begin + 3 * hour);
-    expect(jobs.map(({ name, state, problems }) => [name, state, problems.map(({ code }) => code)])).toEqual([
-      ['web1', 'idle', ['STALE']],
-      ['web2', 'idle', ['CANCELLED']],
-    ]);
-    expect(jobs[0]?.datasets).toMatchObject([{ dataset: 'a', newest, state: 'stale' }]);
-    expect(notices).toHaveLength(1);
-    expect(readFileSync(join(stateDir, 'history.ndjson'), 'utf8')).toBe(text);
-  } finally {
-    rmSync(stateDir, { recursive: true });
-  }
 });
