@@ -129,6 +129,13 @@ export const commandTable: readonly CommandEntry[] = [
     load: () => import('./commands/status.ts'),
   },
   {
+    name: 'doctor',
+    group: jobs,
+    summary: 'explain what is stuck, with the commands that cure it',
+    usage: '[options] [job|location]',
+    load: () => import('./commands/doctor.ts'),
+  },
+  {
     name: 'check',
     group: jobs,
     summary: 'say in one line whether all is well, for monitoring and cron',
