@@ -25,7 +25,10 @@ export function btrfsSite(path: string, { logger, sudo }: SiteAccess): Site {
   const dataset = datasetOf(directory);
   const tool: BtrfsToolOptions = sudo ? { program: ['sudo', '-n', 'btrfs'] } : {};
   const offering = (recursive: boolean, select: (filesystem: DatasetPath) => boolean): RPCHandler =>
-    selectedSource(btrfsHandler({ roots: [{ directory, path: dataset, isRecursive: recursive }], tool, logger }), select);
+    selectedSource(
+      btrfsHandler({ roots: [{ directory, path: dataset, isRecursive: recursive }], tool, logger }),
+      select,
+    );
   const site: Site = {
     backend: 'btrfs',
     dataset,

@@ -47,7 +47,8 @@ export async function besideLocalPeer<T>(
   const peer = configuration.jobs.find(
     (one) => connect?.type === 'local' && 'serve' in one && isServedBy(one.serve, connect.listenerName),
   );
-  const service = peer === undefined ? undefined : createJob(peer, { ...dependencies, onEvent: () => undefined }).serve?.();
+  const service =
+    peer === undefined ? undefined : createJob(peer, { ...dependencies, onEvent: () => undefined }).serve?.();
   try {
     await service?.listening;
     return await work();

@@ -18,7 +18,9 @@ export function showJobEvent(terminal: Terminal, event: JobEvent): void {
       if (steps === 0) return;
       const size = event.estimatedBytes === null ? 'size unknown' : `about ${formatBytes(event.estimatedBytes)}`;
       const datasets = event.datasets.filter((dataset) => dataset.steps > 0).length;
-      terminal.note(`${formatCount(steps, 'snapshot')} of ${formatCount(datasets, 'dataset')} to be transferred, ${size}`);
+      terminal.note(
+        `${formatCount(steps, 'snapshot')} of ${formatCount(datasets, 'dataset')} to be transferred, ${size}`,
+      );
       return;
     }
     case 'stepBegan': {
@@ -35,7 +37,9 @@ export function showJobEvent(terminal: Terminal, event: JobEvent): void {
       return;
     case 'retrying':
       terminal.note(
-        printable(`${event.dataset ?? 'the run'}: ${event.error.message}; trying again in ${formatDuration(event.waitMs)}`),
+        printable(
+          `${event.dataset ?? 'the run'}: ${event.error.message}; trying again in ${formatDuration(event.waitMs)}`,
+        ),
       );
       return;
     case 'pruned':

@@ -45,7 +45,12 @@ export async function attempts(attempt: () => Promise<Attempt>, options: Attempt
  * signal may be handed to any number of calls at once.
  */
 export async function whileMoving<T>(
-  { clock, signal, stallMsMax, what }: Pick<AttemptsOptions, 'clock' | 'signal'> & {
+  {
+    clock,
+    signal,
+    stallMsMax,
+    what,
+  }: Pick<AttemptsOptions, 'clock' | 'signal'> & {
     readonly stallMsMax: number;
     readonly what: string;
   },

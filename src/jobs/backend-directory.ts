@@ -72,7 +72,8 @@ async function takeOne(
 async function copiesBelow(place: DatasetPath, signal: AbortSignal): Promise<DatasetPath[]> {
   const copies: DatasetPath[] = [];
   const visit = async (path: DatasetPath): Promise<void> => {
-    if (signal.aborted) throw new SnapferryError('CANCELLED', `listing the copies in ${directoryOf(place)} was cancelled`);
+    if (signal.aborted)
+      throw new SnapferryError('CANCELLED', `listing the copies in ${directoryOf(place)} was cancelled`);
     const directory = directoryOf(path);
     const store = path === place ? null : await findStore(directory);
     if (store?.kind === 'copy') copies.push(path);

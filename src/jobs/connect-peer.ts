@@ -33,7 +33,9 @@ export async function connectPeer(connect: ConnectSettings, options: ConnectPeer
   const stream = await openStream(connect, options);
   const stop = (): void => {
     const reason: unknown = signal.reason;
-    stream.abort(reason instanceof SnapferryError ? reason : new SnapferryError('CANCELLED', 'connecting was cancelled'));
+    stream.abort(
+      reason instanceof SnapferryError ? reason : new SnapferryError('CANCELLED', 'connecting was cancelled'),
+    );
   };
   signal.addEventListener('abort', stop, { once: true });
   if (signal.aborted) stop();
@@ -46,7 +48,10 @@ export async function connectPeer(connect: ConnectSettings, options: ConnectPeer
   }
 }
 
-function openStream(connect: ConnectSettings, { localListeners, signal, logger }: ConnectPeerOptions): Promise<ByteStream> {
+function openStream(
+  connect: ConnectSettings,
+  { localListeners, signal, logger }: ConnectPeerOptions,
+): Promise<ByteStream> {
   const timeoutMs = connect.dialTimeoutMs;
   switch (connect.type) {
     case 'tcp':
@@ -76,7 +81,10 @@ function openStream(connect: ConnectSettings, { localListeners, signal, logger }
 }
 
 /** Certificates are read each time: they are renewed while the daemon runs. */
-async function connectByTLS(connect: Extract<ConnectSettings, { type: 'tls' }>, signal: AbortSignal): Promise<ByteStream> {
+async function connectByTLS(
+  connect: Extract<ConnectSettings, { type: 'tls' }>,
+  signal: AbortSignal,
+): Promise<ByteStream> {
   const credentials = await readCredentials(connect);
   const { address, serverCN, dialTimeoutMs } = connect;
   return connectTLS({ ...address, ...credentials, serverName: serverCN, timeoutMs: dialTimeoutMs, signal });

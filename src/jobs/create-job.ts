@@ -55,7 +55,8 @@ class JobRuns {
         const context = { ledger, signal, dryRun };
         // A dry run changes nothing, and may look on.
         if (dryRun) await work.run(cause, context);
-        else await this.#locked(work, { signal, waitMs: waitsForOthers ? Infinity : 0 }, () => work.run(cause, context));
+        else
+          await this.#locked(work, { signal, waitMs: waitsForOthers ? Infinity : 0 }, () => work.run(cause, context));
       });
     } finally {
       this.#isRunning = false;

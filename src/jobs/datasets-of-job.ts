@@ -30,11 +30,15 @@ export async function datasetsOfJob(
   signal: AbortSignal,
 ): Promise<readonly ConsideredDataset[]> {
   if (job.type === 'sink') {
-    throw new SnapferryError('INVALID_REQUEST', `the job ${job.name} is a sink, which stores whatever its clients push`);
+    throw new SnapferryError(
+      'INVALID_REQUEST',
+      `the job ${job.name} is a sink, which stores whatever its clients push`,
+    );
   }
   const { global, logger, clock } = dependencies;
   const { formatName } = backendOf(job.backend, { tools: global.tools, logger, clock });
-  const found = job.type === 'pull' ? await offered(job, dependencies, signal) : await present(job, dependencies, signal);
+  const found =
+    job.type === 'pull' ? await offered(job, dependencies, signal) : await present(job, dependencies, signal);
   return found.map((dataset) => ({
     dataset: formatName(dataset),
     isMeant: job.filesystems.filter.matches(dataset),

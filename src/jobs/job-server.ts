@@ -4,7 +4,7 @@ import { SnapferryError, toSnapferryError } from '../errors.ts';
 import type { RPCHandler } from '../rpc/interfaces.ts';
 import { ReplicationServer } from '../rpc/server.ts';
 import type { Session } from '../rpc/session.ts';
-import type { JobEvent, SessionEvent } from './job-events.ts';
+import type { SessionEvent } from './job-events.ts';
 import { openListeners } from './open-listeners.ts';
 import { toRunError } from './run-error.ts';
 import type { JobDependencies, JobService } from './runnable-job.ts';
@@ -29,7 +29,7 @@ export interface JobServerOptions {
 export function serveJob(options: JobServerOptions): JobService {
   const { job, serve, dependencies, handlerFor, prepare } = options;
   const { clock, logger, global, localListeners, onEvent } = dependencies;
-  const tell = (news: SessionEvent): void => onEvent({ atMs: clock.nowMs(), job, ...news } as JobEvent);
+  const tell = (news: SessionEvent): void => onEvent({ atMs: clock.nowMs(), job, ...news });
   const server = new ReplicationServer({
     handler: handlerFor,
     logger,

@@ -33,11 +33,13 @@ export async function openListeners(
   options: OpenListenersOptions,
 ): Promise<Listener[]> {
   // The transports call its levels, and nothing else.
-  const logger = options.logger as PinoLogger;
+  const logger = options.logger as unknown as PinoLogger;
   switch (serve.type) {
     case 'tcp': {
       const identities = serve.clients;
-      return [await onEvery(serve.listen, options, (address) => listenTCP(address, onConnection, { identities, logger }))];
+      return [
+        await onEvery(serve.listen, options, (address) => listenTCP(address, onConnection, { identities, logger })),
+      ];
     }
     case 'tls': {
       const { clientCNs: clients, handshakeTimeoutMs, listen } = serve;
@@ -97,14 +99,15 @@ async function onEvery(
   } catch (error) {
     const cause = error instanceof SnapferryError ? (error.cause as NodeJS.ErrnoException | undefined) : undefined;
     if (cause?.code !== 'EAFNOSUPPORT' && cause?.code !== 'EADDRNOTAVAIL') throw error;
-    return await start({ host: '0.0.0.0', port });
+    return start({ host: '0.0.0.0', port });
   }
 }
 
 function inherited(name: string, sockets: readonly InheritedSocket[]): number {
   const found = sockets.find((socket) => socket.name === name);
   if (found !== undefined) return found.fd;
-  const known = sockets.length === 0 ? 'it opened none' : `it opened ${sockets.map((socket) => socket.name).join(', ')}`;
+  const known =
+    sockets.length === 0 ? 'it opened none' : `it opened ${sockets.map((socket) => socket.name).join(', ')}`;
   const text = `systemd has opened no socket named ${JSON.stringify(name)} for this process (${known}); set FileDescriptorName= in the socket unit, and start the daemon by it`;
   throw new SnapferryError('INVALID_REQUEST', text);
 }

@@ -73,7 +73,9 @@ export async function planPruning(
     others: retention.others,
     now: new Date(nowMs),
     // How far replication has got is as good as a cursor, also where none is kept.
-    cursors: isSender ? [...stored.cursors, { owner: common.peer, guid: common.guid, createTXG: reached.createTXG }] : stored.cursors,
+    cursors: isSender
+      ? [...stored.cursors, { owner: common.peer, guid: common.guid, createTXG: reached.createTXG }]
+      : stored.cursors,
     common: side === 'sender' ? [] : told,
   });
 }
@@ -108,5 +110,7 @@ async function prune(options: PruneOptions): Promise<void> {
 export function assertNotCancelled(signal: AbortSignal, doing: string): void {
   if (!signal.aborted) return;
   const reason: unknown = signal.reason;
-  throw reason instanceof SnapferryError ? reason : new SnapferryError('CANCELLED', `${doing} was cancelled`, { cause: reason });
+  throw reason instanceof SnapferryError
+    ? reason
+    : new SnapferryError('CANCELLED', `${doing} was cancelled`, { cause: reason });
 }

@@ -1,7 +1,8 @@
 import type { ReplicationSettings } from '../config/transfer-settings.ts';
 import { formatDatasetPath } from '../dataset.ts';
 import type { DatasetPath } from '../dataset.ts';
-import { SnapferryError, toSnapferryError } from '../errors.ts';
+import type { SnapferryError } from '../errors.ts';
+import { toSnapferryError } from '../errors.ts';
 import { planReplication } from '../replication/plan-replication.ts';
 import { conflictCode } from '../replication/replication.ts';
 import type { PlannedFilesystem, ReplicationEvent, ReplicationPlan } from '../replication/replication.ts';
@@ -94,7 +95,10 @@ class Pull {
       for (const one of round) this.#take(one);
       const isLeft = this.#left().size > 0 && !this.#signal.aborted;
       const isConnectionLost = round.some(({ result }) => isDeadly(result.code));
-      return { isLeft: isLeft && (mayReconnect || !isConnectionLost), hasArrived: round.some(({ result }) => result.steps > 0) };
+      return {
+        isLeft: isLeft && (mayReconnect || !isConnectionLost),
+        hasArrived: round.some(({ result }) => result.steps > 0),
+      };
     } catch (error) {
       const failure = toSnapferryError(error, 'INTERNAL', 'replicating');
       this.#failure = failure;
@@ -191,7 +195,8 @@ class Pull {
       record.steps += result.steps;
       record.bytes += result.bytes;
       for (const notice of result.notices) ledger.notice(dataset, notice);
-      if (!result.ok) ledger.fail(dataset, stall !== null && result.code === 'CANCELLED' ? toRunError(stall) : errorOf(result));
+      if (!result.ok)
+        ledger.fail(dataset, stall !== null && result.code === 'CANCELLED' ? toRunError(stall) : errorOf(result));
       report.push(result);
     }
     const datasets = [...this.#results.values()].map(({ planned }) => planned);
@@ -204,11 +209,7 @@ class Pull {
  * @param willHaveSnapshot whether a real run would take a snapshot of each dataset first
  * @throws SnapferryError when there is no connection, or the datasets cannot be listed
  */
-export async function planDatasets(
-  options: PullOptions,
-  signal: AbortSignal,
-  willHaveSnapshot = false,
-): Promise<void> {
+export async function planDatasets(options: PullOptions, signal: AbortSignal, willHaveSnapshot = false): Promise<void> {
   const { ledger, formatName, initialReplication } = options;
   const client: RPCRequester = await options.connect(signal);
   try {
@@ -222,7 +223,8 @@ export async function planDatasets(
       record.target = formatName(target);
       if (one.kind === 'in_sync') record.newest = runVersion(one.version);
       const error = planError(planned, options);
-      if (one.kind === 'empty' && willHaveSnapshot) ledger.notice(dataset, 'the new snapshot would be sent, the first one of all');
+      if (one.kind === 'empty' && willHaveSnapshot)
+        ledger.notice(dataset, 'the new snapshot would be sent, the first one of all');
       else if (error !== null) ledger.fail(dataset, error);
     }
   } finally {

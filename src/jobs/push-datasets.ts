@@ -1,7 +1,8 @@
 import type { ReplicationSettings } from '../config/transfer-settings.ts';
 import { formatDatasetPath } from '../dataset.ts';
 import type { DatasetPath, FilesystemVersion } from '../dataset.ts';
-import { SnapferryError, toSnapferryError } from '../errors.ts';
+import type { SnapferryError } from '../errors.ts';
+import { toSnapferryError } from '../errors.ts';
 import { createProgressMeter } from '../replication/progress.ts';
 import { conflictCode } from '../replication/replication.ts';
 import type { FilesystemResult, Logger, RPCHandler, RPCRequester } from '../rpc/interfaces.ts';
@@ -128,7 +129,8 @@ class Push {
         { signal: this.#signal },
       );
       this.#onMove();
-      for (const offered of share) this.#conclude(offered, report === null ? 'unknown' : findResult(report.filesystems, offered));
+      for (const offered of share)
+        this.#conclude(offered, report === null ? 'unknown' : findResult(report.filesystems, offered));
     } finally {
       if (isStall(this.#signal.reason)) client.forceClose();
       await client.close().catch(() => undefined);
@@ -201,7 +203,9 @@ class Push {
     const { ledger } = this.#options;
     const stall = isStall(this.#signal.reason) ? this.#signal.reason : null;
     const failure = stall ?? this.#failure;
-    const isUntouched = [...this.#offered.values()].every(({ dataset, result }) => result === null && !this.#watch.knows(dataset));
+    const isUntouched = [...this.#offered.values()].every(
+      ({ dataset, result }) => result === null && !this.#watch.knows(dataset),
+    );
     if (failure !== null && isUntouched) throw failure;
     for (const { name, result, dataset } of this.#offered.values()) {
       const newest = this.#watch.newest(dataset);

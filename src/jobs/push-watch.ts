@@ -111,7 +111,13 @@ export class PushWatch {
     const { step } = seen;
     if (step?.to.guid !== version.guid) return false;
     seen.step = null;
-    ledger.tell({ kind: 'stepDone', dataset: formatName(dataset), to: runVersion(step.to), bytes: step.bytes, notices: [] });
+    ledger.tell({
+      kind: 'stepDone',
+      dataset: formatName(dataset),
+      to: runVersion(step.to),
+      bytes: step.bytes,
+      notices: [],
+    });
     return true;
   }
 

@@ -73,7 +73,13 @@ export class PushWork implements JobWork {
     const source = await this.#sending.source(this.#job.replication.protection);
     await using far = await this.#connect(signal);
     const connect = () => Promise.resolve(LocalRPC.connect(source, { logger }));
-    const options = pullOptions({ job: this.#job, backend: this.#backend, dependencies: this.#dependencies, context, connect });
+    const options = pullOptions({
+      job: this.#job,
+      backend: this.#backend,
+      dependencies: this.#dependencies,
+      context,
+      connect,
+    });
     const willHaveSnapshot = takesSnapshots(cause) && this.#job.snapshotting.type !== 'manual';
     const target = (dataset: DatasetPath): DatasetPath => dataset;
     await planDatasets(

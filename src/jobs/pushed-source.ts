@@ -46,7 +46,9 @@ export function pushedSource(handler: RPCHandler, options: PushedSourceOptions):
       const versions = await handler.filesystemVersions(request, context);
       const unwanted = versions.filter((version) => version.type === 'snapshot' && !isWanted(version));
       masked.set(formatDatasetPath(request.filesystem), new Map(unwanted.map((version) => [version.guid, version])));
-      const shown = versions.map((version) => (unwanted.includes(version) ? { ...version, type: 'bookmark' } : version));
+      const shown = versions.map((version) =>
+        unwanted.includes(version) ? { ...version, type: 'bookmark' } : version,
+      );
       options.onVersions(request.filesystem, shown);
       return shown;
     },
@@ -62,7 +64,10 @@ export function pushedSource(handler: RPCHandler, options: PushedSourceOptions):
     },
     async incrementalTransfer(request: IncrementalTransferRequest, context) {
       const { filesystem, from, to } = request;
-      const transfer = await handler.incrementalTransfer({ ...request, from: unmasked(filesystem, from), jobId }, context);
+      const transfer = await handler.incrementalTransfer(
+        { ...request, from: unmasked(filesystem, from), jobId },
+        context,
+      );
       options.onTransfer(filesystem, { from, to }, transfer);
       return transfer;
     },

@@ -103,7 +103,8 @@ function formatNote({ dataset, guid, at }: Note): string {
 function parseNote(line: string): Note | null {
   try {
     const { dataset, guid, at } = JSON.parse(line) as { dataset?: unknown; guid?: unknown; at?: unknown };
-    const isNote = typeof dataset === 'string' && typeof guid === 'string' && /^\d{1,20}$/.test(guid) && typeof at === 'string';
+    const isNote =
+      typeof dataset === 'string' && typeof guid === 'string' && /^\d{1,20}$/.test(guid) && typeof at === 'string';
     return isNote ? { dataset, guid: BigInt(guid), at } : null;
   } catch {
     return null;

@@ -122,9 +122,14 @@ class Workload {
   }
 
   #runOver(client: RPCRequester): Run {
-    const { concurrency: _, onEvent, ...options } = this.#options;
+    const { onEvent, ...options } = this.#options;
     const { signal, ...shared } = this.#shared;
-    return { options: { ...options, client, signal, retry: once }, ...shared, emit: onEvent, lost: null };
+    return {
+      options: { ...options, client, signal, retry: once, concurrency: 1 },
+      ...shared,
+      emit: onEvent,
+      lost: null,
+    };
   }
 
   async #runOne(run: Run, planned: PlannedFilesystem): Promise<void> {

@@ -59,7 +59,7 @@ export class RunLedger {
   tell(news: RunNews): void {
     if (news.kind === 'retrying') this.#retries += 1;
     const { job, clock, onEvent } = this.#options;
-    onEvent({ atMs: clock.nowMs(), job, run: this.run, ...news } as JobEvent);
+    onEvent({ atMs: clock.nowMs(), job, run: this.run, ...news });
   }
 
   /** The record of a dataset, by its name at the source. The first time, tells `datasetBegan`. */

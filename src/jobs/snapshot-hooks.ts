@@ -91,7 +91,13 @@ async function runHook(
     return null;
   } catch (error) {
     // A killed command breaks its output; then the reason is what it was killed for.
-    const failure = toSnapferryError(await command.finished.then(() => error, (reason: unknown) => reason), 'SOURCE_FAILED');
+    const failure = toSnapferryError(
+      await command.finished.then(
+        () => error,
+        (reason: unknown) => reason,
+      ),
+      'SOURCE_FAILED',
+    );
     logger.warn({ err: failure, hook: hook.path, edge, dataset: name }, 'hook failed');
     return new SnapferryError(failure.code, `${doing} failed: ${failure.message}`, { cause: failure });
   }

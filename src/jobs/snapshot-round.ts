@@ -42,7 +42,11 @@ export async function takeSnapshotRound(options: SnapshotRoundOptions): Promise<
   }
 }
 
-async function takeGroup(group: readonly DatasetPath[], snapshot: string, options: SnapshotRoundOptions): Promise<void> {
+async function takeGroup(
+  group: readonly DatasetPath[],
+  snapshot: string,
+  options: SnapshotRoundOptions,
+): Promise<void> {
   const { naming, backend, dryRun, ledger, logger, signal } = options;
   const hooks = { hooks: dryRun ? [] : naming.hooks, formatName: backend.formatName, snapshot, logger };
   const before = new Map<DatasetPath, HooksBefore>();

@@ -56,7 +56,8 @@ export class SourceWork implements JobWork {
         source = await this.#sending.source(replication.protection);
       },
       handlerFor(session) {
-        if (source === null) throw new SnapferryError('BUSY', `the job ${name} is not ready yet; try again in a moment`);
+        if (source === null)
+          throw new SnapferryError('BUSY', `the job ${name} is not ready yet; try again in a moment`);
         const own = new Map<string, DatasetPath>();
         arrived.set(session, own);
         return tellingArrivals(source, (dataset) => own.set(formatDatasetPath(dataset), dataset));

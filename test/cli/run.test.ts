@@ -64,7 +64,14 @@ describe('snapferry run', () => {
     const { code, stdout } = await run('run', '--json', '-c', config, 'home');
     const document = JSON.parse(stdout) as RunResult & { ok: boolean; command: string; dryRun: boolean };
     expect(code).toBe(0);
-    expect(document).toMatchObject({ command: 'run', ok: true, dryRun: false, job: 'home', cause: 'once', outcome: 'ok' });
+    expect(document).toMatchObject({
+      command: 'run',
+      ok: true,
+      dryRun: false,
+      job: 'home',
+      cause: 'once',
+      outcome: 'ok',
+    });
     expect(document.datasets.map(({ dataset, error }) => [dataset, error])).toEqual([
       [join(root, 'one'), null],
       [join(root, 'two'), null],
@@ -124,9 +131,21 @@ describe('snapferry test', () => {
 
   test('retention: what would be destroyed, and by which rule', async () => {
     for (let round = 0; round < 3; round++) await run('run', '-c', config, 'send');
-    const { code, stdout } = await run('test', 'retention', '--side', 'sender', '--dataset', join(root, 'one'), '-c', config, 'home');
+    const { code, stdout } = await run(
+      'test',
+      'retention',
+      '--side',
+      'sender',
+      '--dataset',
+      join(root, 'one'),
+      '-c',
+      config,
+      'home',
+    );
     expect(code).toBe(0);
-    expect(stdout).toMatch(/one: 3 to be kept, 1 to be destroyed\n- destroy {2}@s_.* rule 1, last_n: not among the newest 2/);
+    expect(stdout).toMatch(
+      /one: 3 to be kept, 1 to be destroyed\n- destroy {2}@s_.* rule 1, last_n: not among the newest 2/,
+    );
     const both = await run('test', 'retention', '-c', config, 'home');
     expect(both).toMatchObject({ code: 2, stderr: expect.stringContaining('say which') as string });
   });
@@ -138,13 +157,18 @@ describe('snapferry test', () => {
     const { code, stdout } = await run(...args, '--json');
     expect(code).toBe(0);
     const { datasets } = JSON.parse(stdout) as { datasets: { versions: { name: string; verdict: string }[] }[] };
-    expect(datasets[0]!.versions.map(({ name, verdict }) => `${name} ${verdict}`)).toEqual(['a destroy', 'b keep', 'c keep']);
+    expect(datasets[0]!.versions.map(({ name, verdict }) => `${name} ${verdict}`)).toEqual([
+      'a destroy',
+      'b keep',
+      'c keep',
+    ]);
   });
 });
 
 describe('snapferry stdinserver', () => {
   test('brings a client to the job that serves it', async () => {
-    const fixture = new JobFixture(`
+    const fixture = new JobFixture(
+      `
   - name: web1
     type: source
     backend: directory
@@ -159,7 +183,8 @@ describe('snapferry stdinserver', () => {
     root_fs: ROOT/copies
     interval: 1h
     pruning: { keep_receiver: [{ type: regex, regex: ".*" }] }
-`.replace('PROGRAM', await builtProgram()));
+`.replace('PROGRAM', await builtProgram()),
+    );
     try {
       fixture.write('one/file', 'x');
       await fixture.run('web1');

@@ -11,6 +11,7 @@ import { decidingPattern } from '../../src/jobs/datasets-of-job.ts';
 import { nextCronMs } from '../../src/jobs/next-cron.ts';
 import { ReceiveTimes } from '../../src/jobs/receive-times.ts';
 import { tappedBytes } from '../../src/jobs/tapped-bytes.ts';
+import type { TransferBytes } from '../../src/sink.ts';
 import { failure } from '../support/directory-fixture.ts';
 import { FakeClock, settled } from '../support/fake-clock.ts';
 
@@ -143,6 +144,11 @@ describe('DatasetTurns', () => {
   });
 });
 
+async function drain(bytes: TransferBytes): Promise<void> {
+  const reader = bytes[Symbol.asyncIterator]();
+  while ((await reader.next()).done !== true);
+}
+
 describe('tappedBytes', () => {
   async function* pieces(closed: { isClosed: boolean }) {
     try {
@@ -159,26 +165,27 @@ describe('tappedBytes', () => {
       onPiece: (count) => Promise.resolve(void seen.push(count)),
       onOver: () => seen.push('over'),
     });
-    for await (const _ of bytes);
+    await drain(bytes);
     expect(seen).toEqual([3, 4, 'over']);
   });
 
   test('is over when its reader leaves, also before it began', async () => {
     let over = 0;
     const closed = { isClosed: false };
-    for await (const _ of tappedBytes(pieces(closed), { onOver: () => over++ })) break;
+    const reader = tappedBytes(pieces(closed), { onOver: () => over++ })[Symbol.asyncIterator]();
+    await reader.next();
+    await reader.return?.();
     expect([over, closed.isClosed]).toEqual([1, true]);
-    await tappedBytes(pieces(closed), { onOver: () => over++ })[Symbol.asyncIterator]().return?.();
+    await tappedBytes(pieces(closed), { onOver: () => over++ })
+      [Symbol.asyncIterator]()
+      .return?.();
     expect(over).toBe(2);
   });
 
   test('closes the bytes when the tap refuses', async () => {
     const closed = { isClosed: false };
     const refuse = () => Promise.reject(new SnapferryError('CANCELLED', 'no'));
-    const read = async () => {
-      for await (const _ of tappedBytes(pieces(closed), { onPiece: refuse }));
-    };
-    expect((await failure(read())).code).toBe('CANCELLED');
+    expect((await failure(drain(tappedBytes(pieces(closed), { onPiece: refuse })))).code).toBe('CANCELLED');
     expect(closed.isClosed).toBe(true);
   });
 });

@@ -106,7 +106,10 @@ describe('a pull', () => {
   });
 
   test('sends only snapshots of a prefix, and goes on from the last of them', async () => {
-    await prepared({ datasets: ['one'], pull: 'replication: { snapshot_prefix: p_2026 }\n    conflict_resolution: { initial_replication: all }' });
+    await prepared({
+      datasets: ['one'],
+      pull: 'replication: { snapshot_prefix: p_2026 }\n    conflict_resolution: { initial_replication: all }',
+    });
     fixture.clock.jump(24 * 365 * hour);
     await fixture.run('web1');
     const result = await fixture.run('fetch');

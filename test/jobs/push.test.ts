@@ -70,7 +70,12 @@ describe('a push', () => {
     const result = await fixture.run('send');
     expect(result).toMatchObject({ outcome: 'ok', error: null });
     expect(result.datasets).toMatchObject([
-      { dataset: fixture.path('one'), steps: 1, snapshot: 'p_20260307_050609_000', newest: { name: 'p_20260307_050609_000' } },
+      {
+        dataset: fixture.path('one'),
+        steps: 1,
+        snapshot: 'p_20260307_050609_000',
+        newest: { name: 'p_20260307_050609_000' },
+      },
       { dataset: fixture.path('two'), steps: 1 },
     ]);
     expect(fixture.stored(copyOf('one'))).toEqual(['p_20260307_050609_000']);
@@ -88,21 +93,30 @@ describe('a push', () => {
     expect(own.filter((kind) => kind !== 'bytes')).toEqual([
       ...['runBegan', 'datasetBegan', 'snapshotTaken', 'stepBegan', 'stepDone', 'datasetDone', 'runEnded'],
     ]);
-    expect(fixture.eventsOf('stepBegan').find(({ job }) => job === 'send')).toMatchObject({ stepIndex: 0, stepCount: 1 });
+    expect(fixture.eventsOf('stepBegan').find(({ job }) => job === 'send')).toMatchObject({
+      stepIndex: 0,
+      stepCount: 1,
+    });
   });
 
   test('keeps its cursor under its own name, whatever the sink is called', async () => {
     await prepared({ datasets: ['one'] });
     await fixture.run('send');
     const versions = await (await openStore(fixture.path('one'))).versions();
-    expect(versions.filter(({ type }) => type === 'bookmark').map(({ name }) => name)).toEqual(['snapferry_cursor_send']);
+    expect(versions.filter(({ type }) => type === 'bookmark').map(({ name }) => name)).toEqual([
+      'snapferry_cursor_send',
+    ]);
   });
 
   test('by its schedule takes no snapshots', async () => {
     await prepared({ datasets: ['one'] });
     await fixture.run('send');
     fixture.clock.jump(hour);
-    expect(await fixture.run('send', 'schedule')).toMatchObject({ outcome: 'ok', bytes: 0, datasets: [{ snapshot: null }] });
+    expect(await fixture.run('send', 'schedule')).toMatchObject({
+      outcome: 'ok',
+      bytes: 0,
+      datasets: [{ snapshot: null }],
+    });
     expect(fixture.taken('one')).toHaveLength(1);
   });
 
@@ -189,7 +203,9 @@ describe('a push', () => {
     const before = fixture.taken('one');
     const result = await fixture.job('send').run({ cause: 'once', signal: never, dryRun: true });
     expect(result.outcome).toBe('ok');
-    expect(fixture.eventsOf('planned')[0]!.datasets).toMatchObject([{ dataset: fixture.path('one'), steps: before.length - 1 }]);
+    expect(fixture.eventsOf('planned')[0]!.datasets).toMatchObject([
+      { dataset: fixture.path('one'), steps: before.length - 1 },
+    ]);
     expect(fixture.taken('one')).toEqual(before);
     expect(fixture.stored(copyOf('one'))).toHaveLength(1);
   });
@@ -224,7 +240,12 @@ describe('pruning', () => {
   test('of the sink by itself', async () => {
     await prepared({ datasets: ['one'], keepCopies: '{ type: last_n, count: 1 }' });
     await fixture.run('send');
-    expect(await fixture.run('backups')).toMatchObject({ cause: 'wakeup', identity: null, outcome: 'ok', datasets: [] });
+    expect(await fixture.run('backups')).toMatchObject({
+      cause: 'wakeup',
+      identity: null,
+      outcome: 'ok',
+      datasets: [],
+    });
   });
 
   test('of a sender leaves what has not arrived', async () => {

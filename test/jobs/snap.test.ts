@@ -8,7 +8,10 @@ afterEach(() => fixture.cleanup());
 const never = new AbortController().signal;
 const hour = 3_600_000;
 
-function snapJob({ snapshotting = 'type: periodic, prefix: hourly_, interval: 1h', pruning = '{ type: regex, regex: ".*" }' } = {}) {
+function snapJob({
+  snapshotting = 'type: periodic, prefix: hourly_, interval: 1h',
+  pruning = '{ type: regex, regex: ".*" }',
+} = {}) {
   return `
   - name: home
     type: snap
@@ -198,7 +201,8 @@ describe('hooks', () => {
   const said = (): string[] => readFileSync(fixture.path('said'), 'utf8').trim().split('\n');
 
   test('run around each snapshot with what they are run for', async () => {
-    const tell = 'echo "$SNAPFERRY_HOOKTYPE $SNAPFERRY_FS $SNAPFERRY_SNAPNAME $SNAPFERRY_DRYRUN $SNAPFERRY_TIMEOUT" >> ROOT/said';
+    const tell =
+      'echo "$SNAPFERRY_HOOKTYPE $SNAPFERRY_FS $SNAPFERRY_SNAPNAME $SNAPFERRY_DRYRUN $SNAPFERRY_TIMEOUT" >> ROOT/said';
     fixture = prepared(withHook('timeout: 30s'), tell);
     expect((await fixture.run('home')).outcome).toBe('ok');
     const name = 'p_20260307_050609_000 false 30';
@@ -227,7 +231,11 @@ describe('hooks', () => {
 
   test('that must not fail keep the snapshot of that dataset from being taken, and what went before is undone', async () => {
     const fails = '[ "$SNAPFERRY_FS" != ROOT/one ]';
-    fixture = prepared(withHook('err_is_fatal: true', 2), 'echo "a $SNAPFERRY_HOOKTYPE $(basename $SNAPFERRY_FS)" >> ROOT/said', fails);
+    fixture = prepared(
+      withHook('err_is_fatal: true', 2),
+      'echo "a $SNAPFERRY_HOOKTYPE $(basename $SNAPFERRY_FS)" >> ROOT/said',
+      fails,
+    );
     const result = await fixture.run('home');
     expect(result.datasets).toMatchObject([
       { error: { code: 'SOURCE_FAILED' }, snapshot: null },
@@ -237,7 +245,10 @@ describe('hooks', () => {
   });
 
   test('that hang are killed with all they have started', async () => {
-    fixture = prepared(withHook('timeout: 1s, err_is_fatal: true, filesystems: { ROOT/one: true }'), 'sleep 300 & echo $! > ROOT/pid; wait');
+    fixture = prepared(
+      withHook('timeout: 1s, err_is_fatal: true, filesystems: { ROOT/one: true }'),
+      'sleep 300 & echo $! > ROOT/pid; wait',
+    );
     const result = await fixture.run('home');
     expect(result.datasets[0]).toMatchObject({ error: { code: 'TIMEOUT' }, snapshot: null });
     const pid = Number(readFileSync(fixture.path('pid'), 'utf8'));

@@ -12,7 +12,11 @@ afterEach(async () => {
 
 const hour = 3_600_000;
 
-function local({ more = '', keepSender = '{ type: regex, regex: ".*" }', keepReceiver = '{ type: regex, regex: ".*" }' } = {}): string {
+function local({
+  more = '',
+  keepSender = '{ type: regex, regex: ".*" }',
+  keepReceiver = '{ type: regex, regex: ".*" }',
+} = {}): string {
   return `
   - name: copy
     type: local
@@ -60,7 +64,7 @@ describe('jobs on ZFS', () => {
     for (const name of ['tank', 'tank/home']) fake.pool.snapshot(name, 'p_later', Buffer.from('more'));
     await fixture.run('copy', 'schedule');
     expect(held().length).toBeGreaterThan(0);
-    const marks = fake.pool.get('tank/home')!.bookmarks.map(({ name }) => name);
+    const marks = fake.pool.get('tank/home').bookmarks.map(({ name }) => name);
     expect(marks.filter((name) => name.includes('TENTATIVE'))).toEqual([]);
     expect(marks.filter((name) => name.includes('CURSOR'))).toHaveLength(1);
   });
@@ -75,12 +79,12 @@ describe('jobs on ZFS', () => {
       expect(await fixture.run('copy')).toMatchObject({ outcome: 'ok' });
     }
     expect(fake.callsOf('bookmark')).toEqual([]);
-    expect(fake.pool.get('tank/home')!.snapshots.map(({ name }) => name)).toEqual(['p_20260307_080609_000']);
+    expect(fake.pool.get('tank/home').snapshots.map(({ name }) => name)).toEqual(['p_20260307_080609_000']);
   });
 
   test('know when a copy was received, so that a floor holds, also in another process', async () => {
     fixture = prepared({ keepReceiver: '{ type: keep_for, age: 3h }, { type: last_n, count: 1 }' });
-    const stored = () => fake.pool.get('backup/here/tank/home')!.snapshots.map(({ name }) => name.slice(11, 13));
+    const stored = () => fake.pool.get('backup/here/tank/home').snapshots.map(({ name }) => name.slice(11, 13));
     for (let round = 0; round < 3; round++) {
       await fixture.run('copy');
       fixture.clock.jump(hour);
@@ -92,7 +96,10 @@ describe('jobs on ZFS', () => {
   });
 
   test('tell which dataset is not there', async () => {
-    fixture = new JobFixture(local().replace('"tank<": true, "tank/tmp<": false', 'tank: true, tank/gone: true'), `tools: { zfs: [${fake.program}] }`);
+    fixture = new JobFixture(
+      local().replace('"tank<": true, "tank/tmp<": false', 'tank: true, tank/gone: true'),
+      `tools: { zfs: [${fake.program}] }`,
+    );
     for (const name of ['tank', 'backup']) fake.pool.create(name);
     const result = await fixture.run('copy');
     expect(result.datasets).toMatchObject([

@@ -97,11 +97,16 @@ async function testRetention(run: Run, name: string, flags: RetentionFlags): Pro
       if (flags.dataset === undefined || flags.dataset === one.dataset) tell(one);
     }
   } else {
-    tell({ dataset: flags.dataset ?? flags.versions, plan: planOfList(configured, side, await readList(flags.versions)) });
+    tell({
+      dataset: flags.dataset ?? flags.versions,
+      plan: planOfList(configured, side, await readList(flags.versions)),
+    });
   }
   if (plans.length === 0) {
     const which = flags.dataset === undefined ? 'nothing of it yet' : `no ${JSON.stringify(flags.dataset)}`;
-    throw new UsageError(`there is ${which} at the ${side} side of ${name}; "snapferry test filesystems" has the names`);
+    throw new UsageError(
+      `there is ${which} at the ${side} side of ${name}; "snapferry test filesystems" has the names`,
+    );
   }
   terminal.printJSON({
     command: 'test retention',
