@@ -1,4 +1,5 @@
 import type { ConnectSettings } from '../../config/connection-settings.ts';
+import { quoteForShell } from '../../transport/ssh.ts';
 import type { Cure, Finding } from './finding.ts';
 import { advice, cure, cureOn } from './finding.ts';
 import type { DoctorCheck, SeenError } from './patient.ts';
@@ -52,7 +53,7 @@ type SSHSettings = Extract<ConnectSettings, { type: 'ssh+stdinserver' }>;
 
 function curesOfSSH(connect: SSHSettings, message: string): Cure[] {
   const { host, port, identityFile } = connect;
-  const key = identityFile ?? '~/.ssh/id_ed25519';
+  const key = identityFile === null ? '~/.ssh/id_ed25519' : quoteForShell(identityFile);
   if (/host key verification failed|remote host identification has changed/i.test(message)) {
     const portOption = port === null ? [] : ['-p', String(port)];
     const known = cure('show its key; compare it there, then add it to ~/.ssh/known_hosts', [

@@ -81,7 +81,7 @@ function whyRefused(copy: string, { errors }: Patient): string | null {
 function discard(backend: Backend, copy: string, { machine }: Patient): Cure[] {
   switch (backend) {
     case 'zfs':
-      return [cure('throw away what has arrived of it', [...machine.tools.zfs, 'receive', '-A', copy])];
+      return [cure('throw away what has arrived of it', [...machine.tools.zfs, 'recv', '-A', copy])];
     case 'directory':
       return [cure('throw away what has arrived of it', ['rm', '-rf', '--', join(copy, 'staging', 'receive')])];
     case 'btrfs':
