@@ -49,6 +49,12 @@ export interface ReplicationSink {
    * finds nothing to do does not call an incomplete backup good. Absent: nothing is known.
    */
   missing?(filesystem: DatasetPath, version: FilesystemVersion): Promise<readonly string[]>;
+  /**
+   * Told by a run that has nothing to send that `version` is here: finishes what a crash may have kept the receive of it from, such as
+   * moving a hold. Idempotent, and cheap where nothing is left to do. Absent: nothing ever is.
+   * @returns what could not be finished, for people; the version is complete all the same
+   */
+  settle?(filesystem: DatasetPath, version: FilesystemVersion): Promise<readonly string[]>;
   /** What an earlier, interrupted receive left that can be continued, or null. */
   resumeState(filesystem: DatasetPath, signal?: AbortSignal): Promise<ResumeState | null>;
   /** Forgets what {@link ReplicationSink.resumeState} reported, freeing its space. No-op when there is nothing. */

@@ -39,6 +39,7 @@ export function confinedSink(sink: ReplicationSink, place: DatasetPath): Replica
     );
   };
   const missing = sink.missing?.bind(sink);
+  const settle = sink.settle?.bind(sink);
   return {
     filesystemVersions: async (filesystem, signal) => sink.filesystemVersions(confine(filesystem), signal),
     resumeState: async (filesystem, signal) => sink.resumeState(confine(filesystem), signal),
@@ -55,5 +56,6 @@ export function confinedSink(sink: ReplicationSink, place: DatasetPath): Replica
       return sink.receive(request, bytes, signal);
     },
     ...(missing && { missing: async (filesystem, version) => missing(confine(filesystem), version) }),
+    ...(settle && { settle: async (filesystem, version) => settle(confine(filesystem), version) }),
   };
 }

@@ -76,6 +76,7 @@ async function carryOut(run: Run, planned: PlannedFilesystem, plan: FilesystemPl
   if (plan.kind === 'in_sync') {
     // Repeated although the last run said so too: had that been lost, the source would keep an ever older cursor.
     await tellCompleted(run, planned, plan.version, tally);
+    await settle(run, planned, plan.version, tally);
     addBounded(tally.missing, (await sink.missing?.(planned.target, plan.version)) ?? []);
     return whole(tally);
   }
@@ -188,6 +189,18 @@ async function tellCompleted(run: Run, planned: PlannedFilesystem, version: File
     logger?.warn({ err: failure, filesystem: formatDatasetPath(filesystem) }, 'transferCompleted failed');
     const notice = `the source was not told that ${formatVersion(version)} has arrived (${failure.message}); the next run will`;
     addBounded(tally.notices, [notice]);
+  }
+}
+
+/** Has the sink finish what a crash may have cut off behind the commit; failing to is a fact worth a notice. */
+async function settle(run: Run, planned: PlannedFilesystem, version: FilesystemVersion, tally: Tally) {
+  const { sink, signal, logger } = run.options;
+  try {
+    addBounded(tally.notices, (await sink.settle?.(planned.target, version)) ?? []);
+  } catch (error) {
+    const failure = failureOf(error, 'looking after an earlier receive', signal);
+    logger?.warn({ err: failure, filesystem: formatDatasetPath(planned.filesystem) }, 'settling failed');
+    addBounded(tally.notices, [`${formatVersion(version)} is complete, but ${failure.message}`]);
   }
 }
 

@@ -14,6 +14,7 @@ function recordingSink() {
   const sink: ReplicationSink = {
     filesystemVersions: (filesystem) => note('versions', filesystem, null),
     missing: (filesystem) => note('missing', filesystem, []),
+    settle: (filesystem) => note('settle', filesystem, []),
     resumeState: (filesystem) => note('resume', filesystem, null),
     discardPartial: (filesystem) => note('discard', filesystem, undefined),
     createParents: (filesystem) => note('parents', filesystem, undefined),
@@ -38,6 +39,7 @@ function leavableBytes(): { bytes: TransferBytes; isLeft: () => boolean } {
 const methods = [
   (sink: ReplicationSink, filesystem: string[]) => sink.filesystemVersions(filesystem),
   (sink: ReplicationSink, filesystem: string[]) => sink.missing!(filesystem, version),
+  (sink: ReplicationSink, filesystem: string[]) => sink.settle!(filesystem, version),
   (sink: ReplicationSink, filesystem: string[]) => sink.resumeState(filesystem),
   (sink: ReplicationSink, filesystem: string[]) => sink.discardPartial(filesystem),
   (sink: ReplicationSink, filesystem: string[]) => sink.createParents(filesystem),
@@ -88,7 +90,10 @@ describe('confinedSink', () => {
   it('leaves absent what the sink lacks', () => {
     const { sink } = recordingSink();
     delete sink.missing;
-    expect(Object.keys(confinedSink(sink, ['backup']))).not.toContain('missing');
+    delete sink.settle;
+    const confined = Object.keys(confinedSink(sink, ['backup']));
+    expect(confined).not.toContain('missing');
+    expect(confined).not.toContain('settle');
   });
 });
 

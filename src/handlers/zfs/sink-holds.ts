@@ -14,12 +14,17 @@ export class NewestHolds {
   readonly #tool: ZfsTool;
   readonly #tag: string;
   /** The only snapshot of a dataset known to be held. Unknown after a start: an interrupted run may have left more. */
-  readonly #held = new Map<string, string>();
+  readonly #held = new Map<string, { readonly snapshot: string; readonly guid: bigint }>();
 
   /** @throws SnapferryError `INVALID_REQUEST` for a job id that cannot be part of a tag */
   constructor(tool: ZfsTool, owner: JobOwner) {
     this.#tool = tool;
     this.#tag = holdTag('LAST', owner);
+  }
+
+  /** Whether this snapshot is known to be held, and no other. */
+  isAt(dataset: string, guid: bigint): boolean {
+    return this.#held.get(dataset)?.guid === guid;
   }
 
   /**
@@ -31,13 +36,13 @@ export class NewestHolds {
     const newest = versionName(dataset, version);
     await holdSnapshots(this.#tool, this.#tag, [newest]);
     const known = this.#held.get(dataset);
-    const older = known === undefined ? await this.#find(dataset) : [known];
+    const older = known === undefined ? await this.#find(dataset) : [known.snapshot];
     await releaseSnapshots(
       this.#tool,
       this.#tag,
       older.filter((snapshot) => snapshot !== newest),
     );
-    this.#held.set(dataset, newest);
+    this.#held.set(dataset, { snapshot: newest, guid: version.guid });
   }
 
   async #find(dataset: string): Promise<string[]> {

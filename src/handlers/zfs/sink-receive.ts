@@ -1,31 +1,21 @@
 import { formatVersion } from '../../dataset.ts';
-import type { FilesystemVersion } from '../../dataset.ts';
-import { SnapferryError, toSnapferryError } from '../../errors.ts';
-import type { Logger } from '../../rpc/interfaces.ts';
+import { SnapferryError } from '../../errors.ts';
 import type { ReceiveRequest, ReceiveResult } from '../../sink.ts';
-import type { ZfsTool } from './commands-tool.ts';
 import { zfsStreamFormat } from './handler.ts';
 import { versionName } from './names.ts';
-import { destroyPlaceholder, isEmptyPlaceholder, replacementFor, unmarkPlaceholder } from './placeholder.ts';
+import { destroyPlaceholder, isEmptyPlaceholder, replacementFor } from './placeholder.ts';
 import { explainRefusal, runReceive } from './receive.ts';
 import { receiveProperties } from './receive-properties.ts';
-import type { ReceivePropertyOptions } from './receive-properties.ts';
 import type { ReceiveStream, StreamHead } from './receive-stream.ts';
 import { abortReceive } from './sink-abort.ts';
-import type { NewestHolds } from './sink-holds.ts';
+import { settleReceived } from './sink-settle.ts';
+import type { SettleContext } from './sink-settle.ts';
 import { readState } from './sink-state.ts';
 import type { DatasetState } from './sink-state.ts';
 import { checkIncrement, findReceived, listVersionsIfThere } from './sink-versions.ts';
 
 /** What receiving takes beside the transfer. */
-export interface ReceiveContext {
-  readonly tool: ZfsTool;
-  /** Checked name of the copy. */
-  readonly dataset: string;
-  /** Null: nothing is held. */
-  readonly holds: NewestHolds | null;
-  readonly properties: ReceivePropertyOptions;
-  readonly logger: Logger | undefined;
+export interface ReceiveContext extends SettleContext {
   readonly signal: AbortSignal | undefined;
 }
 
@@ -72,7 +62,7 @@ export async function receiveTransfer(
   return {
     notices: [
       ...(said === '' ? [] : [`${snapshot} is complete, but zfs recv complained: ${said}`]),
-      ...(await settle(context, { received, kept, wasMarked: state?.isMarked === true, kind: head.kind })),
+      ...(await settleReceived(context, { received, kept, wasMarked: state?.isMarked === true, kind: head.kind })),
     ],
     missing: [],
   };
@@ -151,29 +141,4 @@ function inTheWay(dataset: string, state: DatasetState, snapshots: number): Snap
     `${dataset} ${why}, so a first copy cannot be received there. Nothing was changed. Choose another place, or move it ` +
       `("zfs rename ${dataset} NEW-NAME") or, if it is not needed, destroy it, and run again`,
   );
-}
-
-/** What is left to do once the snapshot is there. Nothing of it can make that undone, so what fails is only told. */
-async function settle(
-  { tool, dataset, holds, logger }: ReceiveContext,
-  done: {
-    readonly received: FilesystemVersion;
-    readonly kept: ReadonlySet<string>;
-    readonly wasMarked: boolean;
-    readonly kind: StreamHead['kind'];
-  },
-): Promise<string[]> {
-  const notices: string[] = [];
-  const attempt = async (work: () => Promise<void>): Promise<void> => {
-    try {
-      await work();
-    } catch (error) {
-      const failure = toSnapferryError(error);
-      logger?.warn({ err: failure, dataset }, 'a received snapshot could not be settled');
-      notices.push(`${dataset}@${done.received.name} is complete, but ${failure.message}`);
-    }
-  };
-  if (done.wasMarked) await attempt(() => unmarkPlaceholder(tool, dataset, done));
-  if (holds !== null) await attempt(() => holds.moveTo(dataset, done.received));
-  return notices;
 }

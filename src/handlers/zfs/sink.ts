@@ -17,6 +17,7 @@ import { decodeResumeToken } from './resume-token.ts';
 import { abortReceive } from './sink-abort.ts';
 import { NewestHolds } from './sink-holds.ts';
 import { receiveTransfer } from './sink-receive.ts';
+import { settleEarlier } from './sink-settle.ts';
 import { readState } from './sink-state.ts';
 import { listVersionsIfThere } from './sink-versions.ts';
 
@@ -102,6 +103,15 @@ class ZfsSink implements ReplicationSink {
   async createParents(filesystem: DatasetPath): Promise<void> {
     await this.#doing('creating the parents of', filesystem, (dataset) =>
       createMissingParents({ tool: this.#tool, options: this.#options.placeholder ?? {} }, dataset),
+    );
+  }
+
+  async settle(filesystem: DatasetPath, version: FilesystemVersion): Promise<readonly string[]> {
+    return this.#doing('finishing an earlier receive of', filesystem, (dataset) =>
+      this.#alone(dataset, () => {
+        const { properties = {}, logger } = this.#options;
+        return settleEarlier({ tool: this.#tool, dataset, holds: this.#holds, properties, logger }, version.guid);
+      }),
     );
   }
 
