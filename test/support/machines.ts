@@ -182,7 +182,7 @@ function execute(program: string, args: readonly string[], input: string): Promi
   return new Promise((resolve) => {
     const child = execFile(program, args, { maxBuffer: 16 * 1024 * 1024 }, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
-      resolve({ code, stdout, stderr: code === -1 ? `${stderr}${String(error)}` : stderr });
+      resolve({ code, stdout, stderr: code === -1 ? `${stderr}${error?.message ?? ''}` : stderr });
     });
     child.stdin?.on('error', () => undefined);
     child.stdin?.end(input);

@@ -190,19 +190,20 @@ export class Notifier implements AsyncDisposable {
       const { notification } = target;
       const { type } = notification;
       const about = { job: notice.job, event: notice.event, notification: type, notice: notice.id };
-      try {
-        await deliverInTime(this.#options.deliver, notification, notice, { clock, signal: this.#controller.signal });
-        book.delivered(notice);
-        this.#options.onAttempt(type, 'delivered');
-        logger.info(about, `told of ${notice.event} of job ${notice.job} by ${type}`);
-      } catch (error) {
-        const waitMs = book.failed(notice, clock.nowMs());
-        this.#options.onAttempt(type, 'failed');
-        const { code, message } = toSnapferryError(error);
-        const text = `cannot tell of ${notice.event} of job ${notice.job} by ${type}: ${message}`;
-        logger.error({ ...about, code }, `${text}; it is tried again in ${waitMs / 60_000} minutes`);
-      }
+      const signal = this.#controller.signal;
+      const failure = await deliverInTime(this.#options.deliver, notification, notice, { clock, signal }).then(
+        () => null,
+        (error: unknown) => toSnapferryError(error),
+      );
+      if (failure === null) book.delivered(notice);
+      const waitMs = failure === null ? 0 : book.failed(notice, clock.nowMs());
       await this.#save();
+      this.#options.onAttempt(type, failure === null ? 'delivered' : 'failed');
+      if (failure === null) logger.info(about, `told of ${notice.event} of job ${notice.job} by ${type}`);
+      else {
+        const text = `cannot tell of ${notice.event} of job ${notice.job} by ${type}: ${failure.message}`;
+        logger.error({ ...about, code: failure.code }, `${text}; it is tried again in ${waitMs / 60_000} minutes`);
+      }
     }
   }
 
