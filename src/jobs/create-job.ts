@@ -1,7 +1,7 @@
 import type { Job } from '../config/job.ts';
 import { toSnapferryError } from '../errors.ts';
 import { JobLock } from './job-lock.ts';
-import type { LockWaiting } from './job-lock.ts';
+import type { LockWaiting, ReleaseLock } from './job-lock.ts';
 import type { JobWork, PeerRun } from './job-work.ts';
 import { toRunError } from './run-error.ts';
 import { RunLedger } from './run-ledger.ts';
@@ -15,7 +15,10 @@ import { workOf } from './work-of.ts';
  */
 export function createJob(job: Job, dependencies: JobDependencies): RunnableJob {
   const runs = new JobRuns(job, dependencies);
-  const work = workOf(job, dependencies, (identity, run) => runs.runOfPeer(identity, run));
+  const work = workOf(job, dependencies, {
+    runOfPeer: (identity, run) => runs.runOfPeer(identity, run),
+    acquireLock: (own) => runs.acquireLock(own),
+  });
   return {
     name: job.name,
     settings: job,
@@ -51,7 +54,8 @@ class JobRuns {
     }
     this.#isRunning = true;
     try {
-      return await this.#account(ledger, async () => {
+      const wasStopped = (): boolean => signal.aborted;
+      return await this.#account(ledger, wasStopped, async () => {
         const context = { ledger, signal, dryRun };
         // A dry run changes nothing, and may look on.
         if (dryRun) await work.run(cause, context);
@@ -67,7 +71,7 @@ class JobRuns {
   async runOfPeer(identity: string, { work, body }: PeerRun): Promise<RunResult> {
     const { clock, onEvent } = this.#dependencies;
     const ledger = new RunLedger({ job: this.#job.name, cause: 'peer', identity, clock, onEvent });
-    return this.#account(ledger, () => this.#locked(work, {}, () => body(ledger)));
+    return this.#account(ledger, () => undefined, () => this.#locked(work, {}, () => body(ledger)));
   }
 
   async #locked(work: JobWork, waiting: LockWaiting, body: () => Promise<void>): Promise<void> {
@@ -79,8 +83,17 @@ class JobRuns {
     }
   }
 
+  /** @throws SnapferryError as `JobLock.acquire` does */
+  acquireLock(work: JobWork): Promise<ReleaseLock> {
+    return this.#lock.acquire(() => work.load());
+  }
+
   /** Closes the account of a run. Never rejects. */
-  async #account(ledger: RunLedger, body: () => Promise<void>): Promise<RunResult> {
+  async #account(
+    ledger: RunLedger,
+    wasStopped: () => boolean | undefined,
+    body: () => Promise<void>,
+  ): Promise<RunResult> {
     let error: RunError | null = null;
     try {
       await body();
@@ -89,6 +102,6 @@ class JobRuns {
       this.#dependencies.logger.warn({ err: failure, job: this.#job.name, run: ledger.run }, 'a run failed');
       error = toRunError(failure);
     }
-    return ledger.end(error);
+    return ledger.end(error, wasStopped());
   }
 }

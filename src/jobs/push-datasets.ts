@@ -190,7 +190,9 @@ class Push {
     } else if (said === 'unknown' || said.ok) {
       offered.result = { error: null, retryable: false };
     } else {
-      fail(said.code ?? 'INTERNAL', said.message, isRetryableCode(said.code));
+      // What was cancelled, and not by us, was so by a sink that is being stopped.
+      const isTheirs = said.code === 'CANCELLED' && !this.#signal.aborted;
+      fail(said.code ?? 'INTERNAL', said.message, isTheirs || isRetryableCode(said.code));
     }
   }
 

@@ -146,7 +146,9 @@ class Workload {
 
   #settle(planned: PlannedFilesystem, result: FilesystemResult): void {
     const { plan } = planned;
-    const retryable = plan.kind === 'failed' ? plan.error.retryable : isRetryableCode(result.code);
+    // What was cancelled, and not by us, was so by a source that is being stopped.
+    const isTheirs = result.code === 'CANCELLED' && !this.#shared.signal.aborted;
+    const retryable = isTheirs || (plan.kind === 'failed' ? plan.error.retryable : isRetryableCode(result.code));
     this.results.push({ planned, result, retryable: !result.ok && retryable });
   }
 }

@@ -97,13 +97,14 @@ export class RunLedger {
   /**
    * Ends the run: tells `datasetDone` of what is not done yet, and `runEnded`.
    * @param error of the run as a whole
+   * @param wasStopped whether what has not been done was stopped on purpose. Default: whether an error says so
    */
-  end(error: RunError | null): RunResult {
+  end(error: RunError | null, wasStopped?: boolean): RunResult {
     for (const name of this.names()) this.done(name);
     const { job, cause, identity, clock } = this.#options;
     const datasets = [...this.#entries.values()].map(resultOf);
     const errors = [error, ...datasets.map((result) => result.error)].filter((one) => one !== null);
-    const isCancelled = errors.some(({ code }) => code === 'CANCELLED');
+    const isCancelled = wasStopped ?? errors.some(({ code }) => code === 'CANCELLED');
     const result: RunResult = {
       run: this.run,
       job,

@@ -6,6 +6,7 @@ import { delegating } from '../handlers/delegating.ts';
 import type { RPCHandler } from '../rpc/interfaces.ts';
 import type { Session } from '../rpc/session.ts';
 import type { JobBackend } from './job-backend.ts';
+import type { ReleaseLock } from './job-lock.ts';
 import { serveJob } from './job-server.ts';
 import type { JobWork, RunOfPeer } from './job-work.ts';
 import { LeftWork } from './left-work.ts';
@@ -19,6 +20,8 @@ import { takeAndPrune } from './take-and-prune.ts';
 export interface ServingOptions {
   readonly dependencies: JobDependencies;
   readonly runOfPeer: RunOfPeer;
+  /** Takes the lock of the job, for a client that is being served. @throws SnapferryError as `JobLock.acquire` does */
+  readonly acquireLock: (work: JobWork) => Promise<ReleaseLock>;
 }
 
 /** Looks after the snapshots of a `source`, and offers them. */
@@ -46,8 +49,7 @@ export class SourceWork implements JobWork {
     const { name, serve, replication } = this.#job;
     let source: RPCHandler | null = null;
     const left = new LeftWork(this.#options.dependencies.clock);
-    /** Datasets of which something has arrived in a session, by name. */
-    const arrived = new WeakMap<Session, Map<string, DatasetPath>>();
+    const served = new WeakMap<Session, ServedClient>();
     return serveJob({
       job: name,
       serve,
@@ -55,16 +57,21 @@ export class SourceWork implements JobWork {
       prepare: async () => {
         source = await this.#sending.source(replication.protection);
       },
-      handlerFor(session) {
+      handlerFor: (session) => {
         if (source === null)
           throw new SnapferryError('BUSY', `the job ${name} is not ready yet; try again in a moment`);
-        const own = new Map<string, DatasetPath>();
-        arrived.set(session, own);
-        return tellingArrivals(source, (dataset) => own.set(formatDatasetPath(dataset), dataset));
+        const client = new ServedClient(() => this.#options.acquireLock(this));
+        served.set(session, client);
+        return client.watched(source);
       },
       onSessionEnd: (session) => {
-        const datasets = [...(arrived.get(session)?.values() ?? [])];
-        if (datasets.length > 0) left.begin((signal) => this.#pruneAfter(session.identity, datasets, signal));
+        const client = served.get(session);
+        if (client === undefined) return;
+        const datasets = [...client.arrived.values()];
+        left.begin(async (signal) => {
+          await client.leave();
+          if (datasets.length > 0) await this.#pruneAfter(session.identity, datasets, signal);
+        });
       },
       leave: (graceMs) => left.end(graceMs),
     });
@@ -81,13 +88,51 @@ export class SourceWork implements JobWork {
   }
 }
 
-function tellingArrivals(source: RPCHandler, onArrived: (dataset: DatasetPath) => void): RPCHandler {
-  const transferCompleted = source.transferCompleted?.bind(source);
-  if (transferCompleted === undefined) return source;
-  return delegating(source, {
-    async transferCompleted(request, context) {
-      await transferCompleted(request, context);
-      onArrived(request.filesystem);
-    },
-  });
+/** What one client fetches. The job is this process's own from its first transfer on, so that no other one prunes meanwhile. */
+class ServedClient {
+  /** Datasets of which something has arrived, by name. */
+  readonly arrived = new Map<string, DatasetPath>();
+  readonly #acquireLock: () => Promise<ReleaseLock>;
+  #lock: Promise<ReleaseLock> | null = null;
+
+  constructor(acquireLock: () => Promise<ReleaseLock>) {
+    this.#acquireLock = acquireLock;
+  }
+
+  watched(source: RPCHandler): RPCHandler {
+    const transferCompleted = source.transferCompleted?.bind(source);
+    return delegating(source, {
+      initialTransfer: async (request, context) => {
+        await this.#locked();
+        return source.initialTransfer(request, context);
+      },
+      incrementalTransfer: async (request, context) => {
+        await this.#locked();
+        return source.incrementalTransfer(request, context);
+      },
+      ...(transferCompleted && {
+        transferCompleted: async (request, context) => {
+          await transferCompleted(request, context);
+          this.arrived.set(formatDatasetPath(request.filesystem), request.filesystem);
+        },
+      }),
+    });
+  }
+
+  /** The session is over. Never rejects. */
+  async leave(): Promise<void> {
+    const release = await this.#lock?.catch(() => undefined);
+    await release?.();
+  }
+
+  async #locked(): Promise<void> {
+    const lock = (this.#lock ??= this.#acquireLock());
+    try {
+      await lock;
+    } catch (error) {
+      // The next request may find the other process gone.
+      if (this.#lock === lock) this.#lock = null;
+      throw error;
+    }
+  }
 }

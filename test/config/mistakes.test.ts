@@ -248,8 +248,8 @@ describe('what is refused, and with which words', () => {
       'neither an address nor a network',
     ],
     [
-      'an identity for each address',
-      job.serving('{ type: tcp, listen: ":1", clients: { "10.0.0.0/8": "lan-*" } }'),
+      'an identity for each address that could be a path',
+      job.serving('{ type: tcp, listen: ":1", clients: { "10.0.0.0/8": "lan/*" } }'),
       'an identity has letters',
     ],
     [

@@ -7,6 +7,8 @@ import { createInterface } from 'node:readline';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Job } from '../../src/config/job.ts';
 import { createJob } from '../../src/jobs/create-job.ts';
+import { JobLock } from '../../src/jobs/job-lock.ts';
+import type { RunResult } from '../../src/jobs/run-result.ts';
 import { ServedListeners } from '../../src/jobs/served-listeners.ts';
 import { SnapferryError } from '../../src/errors.ts';
 import type { Listener } from '../../src/transport/listener.ts';
@@ -244,5 +246,33 @@ describe('a source of which others take the snapshots', () => {
     expect(await ended).toMatchObject({ cause: 'peer', identity: 'vault', outcome: 'ok', datasets: [{ pruned: 2 }] });
     expect(fixture.taken('one')).toEqual(['p_20260307_070609_000']);
     await service.stop(0);
+  });
+});
+
+describe('a source that another process is running', () => {
+  test('sends nothing meanwhile, and its client tries again', async () => {
+    await prepared('{ type: local, listener_name: here }', '{ type: local, listener_name: here, client_identity: vault }');
+    await fixture.serve('web1');
+    const release = await new JobLock(fixture.path('state'), 'web1').acquire(() => Promise.resolve());
+    const result = await fixture.run('fetch');
+    expect(result.datasets).toMatchObject([{ error: { code: 'BUSY' } }]);
+    await release();
+    expect((await fixture.run('fetch')).outcome).toBe('ok');
+  });
+
+  test('is not run by another one while it sends', async () => {
+    await prepared('{ type: local, listener_name: here }', '{ type: local, listener_name: here, client_identity: vault }');
+    const service = await fixture.serve('web1');
+    const other = createJob(fixture.settings('web1'), { ...fixture.dependencies, onEvent: () => undefined });
+    let second: Promise<RunResult> | undefined;
+    fixture.clock.jump(3_600_000);
+    fixture.onEvent = ({ kind }) => {
+      if (kind === 'stepBegan') second ??= other.run({ cause: 'once', signal: never });
+    };
+    expect((await fixture.run('fetch')).outcome).toBe('ok');
+    expect((await second)!.error).toMatchObject({ code: 'BUSY' });
+    await service.stop(1000);
+    fixture.clock.jump(3_600_000);
+    expect((await other.run({ cause: 'once', signal: never })).outcome).toBe('ok');
   });
 });
