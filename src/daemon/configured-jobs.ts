@@ -36,11 +36,16 @@ export function configuredJobs(
   const jobs = settings.map((job) => {
     const known = old.get(job.name);
     old.delete(job.name);
-    const isSame = known !== undefined && isSameGround && isDeepStrictEqual(known.settings, job);
+    const isSame = known !== undefined && isSameGround && isDeepStrictEqual(written(known.settings), written(job));
     names[known === undefined ? 'added' : isSame ? 'unchanged' : 'changed'].push(job.name);
     return isSame ? known : createJob(job);
   });
   return { jobs, ...names, removed: [...old.keys()] };
+}
+
+/** The settings as they are written: what has been made of them, such as filters, is another object each time. */
+function written(job: Job): unknown {
+  return JSON.parse(JSON.stringify(job));
 }
 
 /** What every job depends on. */

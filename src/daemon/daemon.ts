@@ -14,7 +14,6 @@ import type { DaemonExtensions } from './daemon-extension.ts';
 import { openDaemonState } from './daemon-state.ts';
 import type { DaemonState } from './daemon-state.ts';
 import type { DaemonStatus } from './daemon-status.ts';
-import { EventBus } from './event-bus.ts';
 import { logEvent } from './event-log.ts';
 import type { BegunRun } from './history-record.ts';
 import { interruptedResult } from './interrupted-run.ts';
@@ -24,6 +23,7 @@ import { JobTable } from './job-table.ts';
 import type { JobSlot } from './job-table.ts';
 import { runningExtensions } from './running-extensions.ts';
 import type { RunningExtensions } from './running-extensions.ts';
+import { Subscribers } from './subscribers.ts';
 
 /** What a daemon is made of. */
 export interface DaemonOptions {
@@ -62,16 +62,17 @@ export class Daemon implements AsyncDisposable {
   readonly #beganMs: number;
   readonly #state: DaemonState;
   readonly #board: JobBoard;
-  readonly #bus: EventBus;
+  readonly #events: Subscribers<JobEvent>;
+  readonly #reloads: Subscribers<Configuration>;
   readonly #table: JobTable;
   readonly #localListeners = new LocalListeners();
-  readonly #reloadListeners = new Set<(configuration: Configuration) => void>();
   #configuration: Configuration;
   #loadedMs: number;
   #reloadError: string | null = null;
   #reloading: Promise<unknown> = Promise.resolve();
   #extensions: RunningExtensions | null = null;
   #stopping: Promise<void> | null = null;
+  #areJobsOver = false;
   readonly #timers: (() => void)[] = [];
   readonly #abandoned: Promise<void>;
   #abandon: () => void = () => undefined;
@@ -85,7 +86,8 @@ export class Daemon implements AsyncDisposable {
     this.#configuration = configuration;
     this.#state = state;
     this.#board = new JobBoard(state.history.found, this.#beganMs);
-    this.#bus = new EventBus(options.logger);
+    this.#events = new Subscribers('events', options.logger);
+    this.#reloads = new Subscribers('reloads', options.logger);
     this.#table = new JobTable({
       clock: this.#clock,
       logger: options.logger,
@@ -134,14 +136,12 @@ export class Daemon implements AsyncDisposable {
 
   /** Subscribes to the events of every job, until the returned function is called. `status()` knows of an event by then. */
   subscribe(listener: JobEventListener): () => void {
-    return this.#bus.subscribe(listener);
+    return this.#events.subscribe(listener);
   }
 
   /** Calls after each reload that went well, until the returned function is called. */
   onReload(listener: (configuration: Configuration) => void): () => void {
-    const own = (configuration: Configuration): void => listener(configuration);
-    this.#reloadListeners.add(own);
-    return () => void this.#reloadListeners.delete(own);
+    return this.#reloads.subscribe(listener);
   }
 
   /**
@@ -187,7 +187,7 @@ export class Daemon implements AsyncDisposable {
    */
   stop(withinMs: number = this.#configuration.global.shutdownMsMax): Promise<void> {
     const jobsEnd = this.#table.stop(withinMs);
-    this.#timers.push(this.#clock.after(withinMs + abandonMs, () => this.#abandon()));
+    if (!this.#areJobsOver) this.#timers.push(this.#clock.after(withinMs + abandonMs, () => this.#abandon()));
     this.#stopping ??= this.#end(Promise.race([jobsEnd, this.#abandoned]));
     return this.#stopping;
   }
@@ -200,7 +200,7 @@ export class Daemon implements AsyncDisposable {
     const { logger, extensions = [] } = this.#options;
     const { history } = this.#state;
     for (const notice of history.notices) logger.warn(notice);
-    for (const { text } of this.#configuration.warnings) logger.warn(text);
+    this.#logWarnings();
     const { jobs } = this.#createJobs(this.#configuration, false);
     this.#extensions = await runningExtensions(extensions, {
       configuration: () => this.#configuration,
@@ -235,18 +235,16 @@ export class Daemon implements AsyncDisposable {
     this.#reloadError = null;
     this.#board.forgetLive(new Set([...jobs.map(({ name }) => name), ...this.#table.unfinished()]));
     this.#table.apply(jobs, { serviceMsMax: configuration.global.shutdownMsMax });
-    for (const listener of [...this.#reloadListeners]) this.#tellReload(listener);
-    const warnings = configuration.warnings.map(({ text }) => text);
+    this.#reloads.tell(configuration);
     logger.info({ ...outcome }, `the configuration ${configuration.file} was reloaded`);
-    for (const text of warnings) logger.warn(text);
-    return { ...outcome, warnings };
+    this.#logWarnings();
+    return { ...outcome, warnings: configuration.warnings.map(({ text }) => text) };
   }
 
-  #tellReload(listener: (configuration: Configuration) => void): void {
-    try {
-      listener(this.#configuration);
-    } catch (error) {
-      this.#options.logger.error({ err: error }, 'a listener of reloads failed');
+  /** Each in one line; where it is, with a mark, is shown by `snapferry configcheck`. */
+  #logWarnings(): void {
+    for (const { code, job, text } of this.#configuration.warnings) {
+      this.#options.logger.warn({ warning: code, job }, text.split('\n', 1)[0] ?? text);
     }
   }
 
@@ -283,7 +281,7 @@ export class Daemon implements AsyncDisposable {
       this.#keep(this.#state.history.began({ run, job, cause, identity, beganMs: atMs }));
     }
     if (event.kind === 'runEnded') this.#keep(this.#state.history.ended(event.result));
-    this.#bus.emit(event);
+    this.#events.tell(event);
   }
 
   #keep(writing: Promise<void>): void {
@@ -298,12 +296,13 @@ export class Daemon implements AsyncDisposable {
     const at = { atMs: this.#clock.nowMs(), job, run };
     // Its beginning is in the history already.
     this.#board.apply({ ...at, kind: 'runBegan', cause, identity });
-    this.#bus.emit({ ...at, kind: 'runBegan', cause, identity });
+    this.#events.tell({ ...at, kind: 'runBegan', cause, identity });
     this.#onEvent({ ...at, kind: 'runEnded', result: interruptedResult(begun) });
   }
 
   async #end(jobsEnd: Promise<void>): Promise<void> {
     await jobsEnd;
+    this.#areJobsOver = true;
     for (const forget of this.#timers) forget();
     const left = this.#table.unfinished();
     if (left.length > 0) this.#options.logger.error(`left behind although they did not end: ${left.join(', ')}`);

@@ -11,7 +11,7 @@ import type { DaemonExtension } from '../../src/daemon/daemon-extension.ts';
 import { historyPath, readHistory } from '../../src/daemon/read-history.ts';
 import type { JobEvent } from '../../src/jobs/job-events.ts';
 import { FakeClock, settled } from '../support/fake-clock.ts';
-import { pullText, sinkText } from '../support/job-settings.ts';
+import { pullText, sinkText, snapText } from '../support/job-settings.ts';
 import { ScriptedJob } from '../support/scripted-job.ts';
 
 const minute = 60_000;
@@ -169,6 +169,7 @@ describe('a stop', () => {
     expect(job().running.signal.aborted).toBe(false);
     await Promise.all([daemon.stop(0), first]);
     expect(job().running.signal.aborted).toBe(true);
+    await daemon.stop(0);
     expect(clock.waiting).toBe(0);
   });
 
@@ -186,6 +187,7 @@ describe('a stop', () => {
 describe('a reload', () => {
   test('leaves alone what has not changed, in the middle of a run', async () => {
     text += sinkText('vault');
+    text += snapText('home', '{ type: manual }');
     const daemon = await started();
     const [web1, vault] = [job('web1'), job('vault')];
     text += pullText('web2');
@@ -193,12 +195,12 @@ describe('a reload', () => {
       added: ['web2'],
       changed: [],
       removed: [],
-      unchanged: ['web1', 'vault'],
+      unchanged: ['web1', 'vault', 'home'],
     });
     expect([job('web1'), job('vault')]).toEqual([web1, vault]);
     expect(web1.running.signal.aborted).toBe(false);
     expect(vault.services.map(({ graceMs }) => graceMs)).toEqual([null]);
-    expect(daemon.status().jobs.map(({ name }) => name)).toEqual(['web1', 'vault', 'web2']);
+    expect(daemon.status().jobs.map(({ name }) => name)).toEqual(['web1', 'vault', 'home', 'web2']);
   });
 
   test('a changed job begins anew after its run, and a wakeup meanwhile is not lost', async () => {
