@@ -29,7 +29,7 @@ function ofCheck(result: ProgramResult, check: string): Finding[] {
 
 function commandFor(finding: Finding | undefined, what: string): string {
   const command = finding?.cures.find((cure) => cure.what.includes(what))?.command;
-  if (command == null) throw new Error(`no cure "${what}" in ${JSON.stringify(finding)}`);
+  if (command === null || command === undefined) throw new Error(`no cure "${what}" in ${JSON.stringify(finding)}`);
   return command;
 }
 

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +12,9 @@ import type { ControlServer } from '../../src/daemon/control/control-server.ts';
 import { writeHistoryLine } from '../../src/daemon/history-record.ts';
 import { daemonStatus, datasetResult, failedRun, jobStatus, problem, runResult } from '../support/daemon-fixture.ts';
 import { programVersion } from '../../src/cli/program-version.ts';
-import { runProgram } from '../support/run-program.ts';
+import type { ByteStream } from '../../src/transport/byte-stream.ts';
+import { missingPrograms } from '../support/platform.ts';
+import { builtProgram, runProgram } from '../support/run-program.ts';
 
 let work: string;
 let config: string;
@@ -55,6 +59,33 @@ function daemon(answers: readonly unknown[], as = version): Promise<ControlServe
     },
   });
   return controlServer({ path: socket, version: as, commands: new Map([['status', command]]) });
+}
+
+/** A daemon whose followers are told what the test says. */
+async function liveDaemon(first: unknown) {
+  let newest = first;
+  const streams = new Set<ByteStream>();
+  const write = (stream: ByteStream) => stream.write(Buffer.from(`${JSON.stringify(newest)}\n`));
+  const command = controlCommand({
+    schema: z.strictObject({ follow: z.boolean().default(false) }),
+    short: () => '',
+    async run({ follow }, { takeOver, signal }) {
+      if (!follow) return ok(newest);
+      const stream = await takeOver();
+      streams.add(stream);
+      await write(stream);
+      if (!signal.aborted) await once(signal, 'abort');
+      return ok();
+    },
+  });
+  const server = await controlServer({ path: socket, version, commands: new Map([['status', command]]) });
+  return {
+    tell(status: unknown): void {
+      newest = status;
+      for (const stream of streams) void write(stream).catch(() => undefined);
+    },
+    [Symbol.asyncDispose]: () => server.close(),
+  };
 }
 
 describe('without a daemon', () => {
@@ -170,6 +201,68 @@ describe('with a daemon', () => {
     const { code, stdout } = await status();
     expect(code).toBe(0);
     expect(stdout).toContain('tells its status in another way than this program');
+  });
+});
+
+describe.skipIf(missingPrograms(['script'], 'bsdutils') !== null)('on a terminal', () => {
+  const enter = '\u001b[?1049h';
+  const leave = '\u001b[?1049l';
+
+  /** A terminal of 100 columns and 20 rows in which status runs. */
+  async function terminal() {
+    const program = `stty rows 20 cols 100; exec ${process.execPath} ${await builtProgram()} status --config ${config}`;
+    const child = spawn('script', ['-qec', program, '/dev/null'], {
+      env: { ...process.env, TERM: 'xterm' },
+      stdio: ['pipe', 'pipe', 'ignore'],
+    });
+    let shown = '';
+    const listeners = new Set<() => void>();
+    child.stdout.setEncoding('utf8').on('data', (piece: string) => {
+      shown += piece;
+      for (const listener of listeners) listener();
+    });
+    const ended = once(child, 'close').then(([code]) => ({ code: code as number, shown }));
+    const shows = (text: string): Promise<void> =>
+      new Promise((resolve, reject) => {
+        const look = (): void => void (shown.includes(text) && resolve());
+        listeners.add(look);
+        look();
+        void ended.then(() => reject(new Error(`it ended without showing ${text}: ${shown}`)));
+      });
+    return { shows, ended, press: (key: string) => child.stdin.write(key) };
+  }
+
+  test.each([
+    ['q', 'q'],
+    ['Ctrl-C', '\u0003'],
+  ])('it is live until %s, and gives the terminal back', async (_name, key) => {
+    const told = { ...daemonStatus([jobStatus({ problems: [problem()] })]), version };
+    await using running = await liveDaemon(told);
+    const shown = await terminal();
+    await shown.shows('1 of 1 job in trouble');
+    running.tell({ ...told, jobs: [jobStatus({ name: 'web7' })] });
+    await shown.shows('1 job, all is well');
+    shown.press(key);
+    const { code, shown: all } = await shown.ended;
+    expect(code).toBe(0);
+    expect(all.startsWith(enter)).toBe(true);
+    expect(all.trimEnd().endsWith(leave)).toBe(true);
+    expect(all).toContain('web7');
+  });
+
+  test('a daemon that goes is waited for', async () => {
+    await remember(runResult({ endedMs: Date.now() }));
+    const running = await liveDaemon({ ...daemonStatus([jobStatus()]), version });
+    const shown = await terminal();
+    await shown.shows('all is well');
+    await running[Symbol.asyncDispose]();
+    await shown.shows('waiting for the daemon');
+    await using again = await liveDaemon({ ...daemonStatus([jobStatus({ name: 'web8' })]), version });
+    await shown.shows('web8');
+    again.tell({ ...daemonStatus([jobStatus({ name: 'web9' })]), version });
+    await shown.shows('web9');
+    shown.press('q');
+    expect(await shown.ended).toMatchObject({ code: 0 });
   });
 });
 
