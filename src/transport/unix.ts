@@ -16,9 +16,10 @@ import { ReadRing } from './read-ring.ts';
 /** How long the path of a socket may be, in bytes: the kernel's field, less its final zero byte. */
 export const unixPathBytesMax = process.platform === 'linux' ? 107 : 103;
 
-const lockWaitMs = 5000;
 const lockRetryMs = 10;
 const lockLeftoverMs = 10_000;
+/** Whoever starts right after a kill has to outwait what the killed one left. */
+const lockWaitMs = lockLeftoverMs + 5000;
 
 /**
  * Connects to the unix socket at `path`. An abort of either side looks like an orderly end to the other, for the
