@@ -1,9 +1,9 @@
 import type { ReplicationSettings } from '../config/transfer-settings.ts';
+import { spellDuration } from '../duration.ts';
+import { SnapferryError } from '../errors.ts';
 import type { Clock } from './clock.ts';
 import { wait } from './clock-wait.ts';
-import { linkedSignal } from '../replication/linked-signal.ts';
-import { SnapferryError } from '../errors.ts';
-import { spellDuration } from '../duration.ts';
+import { eitherSignal } from './either-signal.ts';
 import { StallGuard } from './stall-guard.ts';
 
 /** What an attempt has come to. */
@@ -61,7 +61,7 @@ export async function whileMoving<T>(
     const text = `${what}: nothing has moved for ${spellDuration(stallMsMax)}, so it was stopped; see whether the other side is all right`;
     stalled.abort(new SnapferryError('TIMEOUT', text));
   });
-  const either = linkedSignal(AbortSignal.any([signal, stalled.signal]));
+  const either = eitherSignal(signal, stalled.signal);
   try {
     return await work(either.signal, () => guard.touch());
   } finally {

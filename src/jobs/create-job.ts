@@ -71,7 +71,11 @@ class JobRuns {
   async runOfPeer(identity: string, { work, body }: PeerRun): Promise<RunResult> {
     const { clock, onEvent } = this.#dependencies;
     const ledger = new RunLedger({ job: this.#job.name, cause: 'peer', identity, clock, onEvent });
-    return this.#account(ledger, () => undefined, () => this.#locked(work, {}, () => body(ledger)));
+    return this.#account(
+      ledger,
+      () => undefined,
+      () => this.#locked(work, {}, () => body(ledger)),
+    );
   }
 
   async #locked(work: JobWork, waiting: LockWaiting, body: () => Promise<void>): Promise<void> {

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { SnapferryError } from '../errors.ts';
 import type { Clock } from './clock.ts';
 
@@ -9,6 +10,8 @@ export class LeftWork {
 
   constructor(clock: Clock) {
     this.#clock = clock;
+    // Any number of clients may have left something.
+    setMaxListeners(0, this.#stop.signal);
   }
 
   /** Fires when it has to stop. */

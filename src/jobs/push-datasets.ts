@@ -173,12 +173,7 @@ class Push {
     const fail = (code: string, message: string, retryable = false): void => {
       offered.result = { error: { code, message }, retryable };
     };
-    const record = ledger.dataset(name);
-    const newest = this.#watch.newest(dataset);
-    if (newest !== null) record.newest = runVersion(newest);
     if (said !== 'unknown' && said !== null) {
-      record.steps += said.steps;
-      record.bytes += said.bytes;
       for (const notice of said.notices) ledger.notice(name, notice);
     }
     if (this.#watch.hasNothing(dataset)) {
@@ -213,6 +208,7 @@ class Push {
       const newest = this.#watch.newest(dataset);
       const record = ledger.dataset(name);
       if (newest !== null) record.newest = runVersion(newest);
+      Object.assign(record, this.#watch.sum(dataset));
       // What was cut off in mid push has no report.
       if (result === null && failure !== null) ledger.fail(name, toRunError(failure));
       else if (result?.error) ledger.fail(name, stall === null ? result.error : toRunError(stall));

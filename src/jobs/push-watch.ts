@@ -27,6 +27,9 @@ interface Seen {
   wanted: readonly FilesystemVersion[];
   step: { readonly to: FilesystemVersion; readonly meter: ProgressMeter; bytes: number } | null;
   stepIndex: number;
+  /** Transfers that have arrived for good, and payload that has gone out. */
+  steps: number;
+  bytes: number;
   newest: FilesystemVersion | null;
   toldMs: number;
 }
@@ -50,6 +53,12 @@ export class PushWatch {
   /** Whether there is nothing of it that could be sent. False as long as nobody has asked. */
   hasNothing(dataset: DatasetPath): boolean {
     return this.#seen.get(formatDatasetPath(dataset))?.wanted.length === 0;
+  }
+
+  /** What has been sent of it, also over connections that broke. */
+  sum(dataset: DatasetPath): { readonly steps: number; readonly bytes: number } {
+    const { steps = 0, bytes = 0 } = this.#seen.get(formatDatasetPath(dataset)) ?? {};
+    return { steps, bytes };
   }
 
   /** The newest version that the other side has told to have for good. */
@@ -89,6 +98,7 @@ export class PushWatch {
     const { ledger, formatName, clock, meter } = this.#options;
     const seen = this.#of(dataset);
     meter.add(bytes);
+    seen.bytes += bytes;
     if (seen.step === null) return;
     seen.step.meter.add(bytes);
     seen.step.bytes += bytes;
@@ -111,6 +121,7 @@ export class PushWatch {
     const { step } = seen;
     if (step?.to.guid !== version.guid) return false;
     seen.step = null;
+    seen.steps += 1;
     ledger.tell({
       kind: 'stepDone',
       dataset: formatName(dataset),
@@ -131,7 +142,7 @@ export class PushWatch {
     const key = formatDatasetPath(dataset);
     let seen = this.#seen.get(key);
     if (seen === undefined) {
-      seen = { wanted: [], step: null, stepIndex: 0, newest: null, toldMs: -Infinity };
+      seen = { wanted: [], step: null, stepIndex: 0, steps: 0, bytes: 0, newest: null, toldMs: -Infinity };
       this.#seen.set(key, seen);
     }
     return seen;

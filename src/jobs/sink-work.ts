@@ -5,11 +5,13 @@ import { confinedSink, placeOfIdentity } from '../handlers/confine-dataset.ts';
 import { restricted } from '../handlers/restricted.ts';
 import { boundReport } from '../replication/pull-me.ts';
 import type { PullMeRequest, PullReport, RPCHandler, RPCRequester } from '../rpc/interfaces.ts';
+import { eitherSignal } from './either-signal.ts';
 import type { JobBackend } from './job-backend.ts';
 import { serveJob } from './job-server.ts';
 import type { JobWork } from './job-work.ts';
 import { LeftWork } from './left-work.ts';
 import { pullDatasets } from './pull-datasets.ts';
+import type { Pulled } from './pull-datasets.ts';
 import { ReceivingSide } from './receiving-side.ts';
 import type { RunLedger } from './run-ledger.ts';
 import type { RunCause, RunError } from './run-result.ts';
@@ -108,8 +110,9 @@ export class SinkWork implements JobWork {
     });
   }
 
-  #pull({ request, client, identity, place, signal }: Push, ledger: RunLedger, left: LeftWork) {
+  async #pull({ request, client, identity, place, signal }: Push, ledger: RunLedger, left: LeftWork): Promise<Pulled> {
     const { clock, logger } = this.#options.dependencies;
+    const stop = eitherSignal(signal, left.signal);
     return pullDatasets(
       {
         connect: () => Promise.resolve(client),
@@ -126,8 +129,8 @@ export class SinkWork implements JobWork {
         clock,
         logger,
       },
-      AbortSignal.any([signal, left.signal]),
-    );
+      stop.signal,
+    ).finally(stop.unlink);
   }
 
   async #prune(

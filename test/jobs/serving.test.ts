@@ -251,7 +251,10 @@ describe('a source of which others take the snapshots', () => {
 
 describe('a source that another process is running', () => {
   test('sends nothing meanwhile, and its client tries again', async () => {
-    await prepared('{ type: local, listener_name: here }', '{ type: local, listener_name: here, client_identity: vault }');
+    await prepared(
+      '{ type: local, listener_name: here }',
+      '{ type: local, listener_name: here, client_identity: vault }',
+    );
     await fixture.serve('web1');
     const release = await new JobLock(fixture.path('state'), 'web1').acquire(() => Promise.resolve());
     const result = await fixture.run('fetch');
@@ -261,7 +264,10 @@ describe('a source that another process is running', () => {
   });
 
   test('is not run by another one while it sends', async () => {
-    await prepared('{ type: local, listener_name: here }', '{ type: local, listener_name: here, client_identity: vault }');
+    await prepared(
+      '{ type: local, listener_name: here }',
+      '{ type: local, listener_name: here, client_identity: vault }',
+    );
     const service = await fixture.serve('web1');
     const other = createJob(fixture.settings('web1'), { ...fixture.dependencies, onEvent: () => undefined });
     let second: Promise<RunResult> | undefined;
