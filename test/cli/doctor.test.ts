@@ -14,6 +14,8 @@ import { removeTree } from '../../src/handlers/directory/tree.ts';
 import { datasetResult, runResult } from '../support/daemon-fixture.ts';
 import { runProgram } from '../support/run-program.ts';
 import type { ProgramResult } from '../support/run-program.ts';
+import type { TransferBytes } from '../../src/sink.ts';
+import { DirectoryFixture } from '../support/directory-fixture.ts';
 import { zfsMachine } from '../support/zfs-machine.ts';
 import type { ZfsMachine } from '../support/zfs-machine.ts';
 
@@ -134,13 +136,30 @@ jobs:
     expect(ofCheck(await doctor('home'), 'store')).toEqual([]);
   });
 
-  test('an interrupted receive that can never be continued', async () => {
-    await replicate();
-    const staging = join(copy(), 'staging/receive');
-    await mkdir(staging, { recursive: true });
-    await writeFile(join(staging, 'state.json'), '{}');
-    // Nothing that could be continued is nothing the doctor has to speak of.
-    expect(ofCheck(await doctor('home'), 'token')).toEqual([]);
+  test('an interrupted receive will be continued, or is forgotten', async () => {
+    const fixture = new DirectoryFixture();
+    try {
+      await writeFile(join(fixture.source, 'file'), 'one');
+      const one = await fixture.snapshot();
+      await fixture.transfer(null, one);
+      for (let index = 0; index < 40; index++) {
+        await writeFile(join(fixture.source, `file${index}`), Buffer.alloc(20_000, `content ${index} `));
+      }
+      const two = await fixture.snapshot();
+      const stream = await fixture.stream(one, two);
+      async function* cutHalfWay(): TransferBytes {
+        yield await Promise.resolve(stream.subarray(0, stream.length / 2));
+        throw new Error('cut');
+      }
+      await expect(fixture.receive(one, two, cutHalfWay())).rejects.toThrow('cut');
+      const look = async () => ofCheck(await doctor(fixture.copy), 'token');
+      expect(await look()).toMatchObject([{ severity: 'notice', subject: fixture.copy }]);
+      await removeTree(join(fixture.copy, 'snapshots', one.name));
+      // What cannot be continued is none of its state any more: nothing is stuck.
+      expect(await look()).toEqual([]);
+    } finally {
+      await fixture.cleanup();
+    }
   });
 
   test.skipIf(process.geteuid?.() !== 0)('a directory that may not be read or written', async () => {

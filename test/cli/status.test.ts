@@ -224,7 +224,9 @@ describe.skipIf(missingPrograms(['script'], 'bsdutils') !== null)('on a terminal
     const ended = once(child, 'close').then(([code]) => ({ code: code as number, shown }));
     const shows = (text: string): Promise<void> =>
       new Promise((resolve, reject) => {
-        const look = (): void => void (shown.includes(text) && resolve());
+        const look = (): void => {
+          if (shown.includes(text)) resolve();
+        };
         listeners.add(look);
         look();
         void ended.then(() => reject(new Error(`it ended without showing ${text}: ${shown}`)));
