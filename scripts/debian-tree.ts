@@ -60,7 +60,7 @@ async function placeGenerated(tree: string, version: string): Promise<void> {
 
 async function placeService(tree: string): Promise<void> {
   const packaging = join(repository, 'packaging');
-  for (const kind of ['system', 'user']) {
+  for (const kind of ['system', 'system-preset', 'user', 'user-preset']) {
     await cp(join(packaging, 'systemd', kind), join(tree, 'usr/lib/systemd', kind), { recursive: true });
   }
   await cp(join(packaging, 'sysusers.d'), join(tree, 'usr/lib/sysusers.d'), { recursive: true });

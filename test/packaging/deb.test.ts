@@ -8,6 +8,7 @@ import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { commandTable } from '../../src/cli/command-table.ts';
 import { debianVersion } from '../../scripts/debian-control.ts';
+import { bootMissing, bootRefused, runInBootedSystem } from '../support/booted-system.ts';
 import { describePlatform, missingPrograms } from '../support/platform.ts';
 
 const repository = join(import.meta.dirname, '../..');
@@ -26,6 +27,9 @@ test('what comes before a release is sorted before it', () => {
   expect(debianVersion('1.0.0')).toBe('1.0.0');
   expect(debianVersion('1.0.0-rc.1')).toBe('1.0.0~rc.1');
 });
+
+const refused = missing ?? bootMissing ?? bootRefused();
+if (refused !== null) process.stderr.write(`\nSKIPPED booting a system with the Debian package: ${refused}\n`);
 
 describePlatform('the Debian package', missing, () => {
   let work: string;
@@ -124,7 +128,109 @@ describePlatform('the Debian package', missing, () => {
     expect(await readdir(join(root, 'var/lib'))).toEqual(['dpkg']);
     expect(await readdir(join(root, 'etc/snapferry'))).toEqual(['snapferry.yml']);
   }, 120_000);
+
+  test.skipIf(refused !== null)(
+    'systemd starts, reloads, watches and stops it as the units say',
+    async () => {
+      const extracted = join(work, 'extracted');
+      await run('dpkg-deb', ['--extract', deb, extracted]);
+      const said = await runInBootedSystem({
+        directory: join(work, 'booted'),
+        usr: join(extracted, 'usr'),
+        files: {
+          '/etc/snapferry/snapferry.yml': localJob,
+          '/etc/sink.yml': sinkJob,
+          '/srv/data/setuid': '#!/bin/sh\n',
+        },
+        script: bootScript,
+        timeoutMs: 150_000,
+      });
+      expect(
+        said.split('\n').filter((line) => line.startsWith('# ')),
+        said,
+      ).toEqual([
+        '# start 0',
+        '# copied 4755 1234',
+        '# a bad file is reloaded 1 and the daemon is active',
+        '# stood still, started again 1',
+        '# stop 0',
+        '# a bad file is started 1, status 2, started again 0',
+        '# a socket is opened 0, the daemon is inactive',
+        '# connected 0, the daemon is active',
+        '# user snapferry, CapEff: 0000000000000000',
+        '# stop 0',
+      ]);
+    },
+    200_000,
+  );
 });
+
+const localJob = `jobs:
+  - name: home
+    type: local
+    backend: directory
+    filesystems: { /srv/data: true }
+    root_fs: /backup
+    snapshotting: { type: periodic, interval: 1h, prefix: snapferry_ }
+    pruning:
+      keep_sender: [{ type: not_replicated }, { type: last_n, count: 3 }]
+      keep_receiver: [{ type: last_n, count: 9 }]
+`;
+const sinkJob = `jobs:
+  - name: sink
+    type: sink
+    serve: { type: tcp, listen: 'systemd:sink', clients: { 127.0.0.1: me } }
+    root_fs: backup
+    pruning: { keep: [{ type: last_n, count: 3 }] }
+`;
+
+/** What it finds out is in lines that begin with `# `; the rest is for whoever has to find out why. */
+const bootScript = `
+until_true() {
+    for attempt in $(seq 1 300); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done
+    echo "# not within 30 s: $*"
+}
+property() { systemctl show snapferry -p "$1" --value; }
+drop_ins=/etc/systemd/system/snapferry.service.d
+mkdir -p $drop_ins
+
+# As the package does when it is configured.
+systemd-sysusers snapferry.conf && systemd-tmpfiles --create snapferry.conf
+chown 1234:1234 /srv/data/setuid && chmod 4755 /srv/data/setuid
+systemctl start snapferry; echo "# start $?"
+until_true snapferry check home
+echo "# copied $(find /backup -name setuid -printf '%m %U')"
+
+cp /etc/snapferry/snapferry.yml /etc/good.yml
+echo 'jobs: [' > /etc/snapferry/snapferry.yml
+systemctl reload snapferry; echo "# a bad file is reloaded $? and the daemon is $(property ActiveState)"
+cp /etc/good.yml /etc/snapferry/snapferry.yml
+
+# In a container with cgroups of version 1 systemd may not be told that the last child is gone, and waits for it.
+printf '%s\\n' [Service] WatchdogSec=2s RestartSec=100ms TimeoutStopSec=2s > $drop_ins/watchdog.conf
+systemctl daemon-reload && systemctl restart snapferry
+kill -STOP $(property MainPID)
+until_true sh -c '[ "$(systemctl show snapferry -p NRestarts --value)" = 1 ]'
+until_true systemctl is-active snapferry
+echo "# stood still, started again $(property NRestarts)"
+rm $drop_ins/watchdog.conf && systemctl daemon-reload
+systemctl stop snapferry; echo "# stop $?"
+
+echo 'jobs: [' > /etc/snapferry/snapferry.yml
+systemctl start snapferry; echo "# a bad file is started $?, status $(property ExecMainStatus), started again $(property NRestarts)"
+systemctl reset-failed snapferry
+
+cp /etc/sink.yml /etc/snapferry/snapferry.yml
+cp /usr/share/doc/snapferry/examples/systemd/unprivileged.conf $drop_ins
+systemctl daemon-reload
+systemctl start snapferry-sink.socket; echo "# a socket is opened $?, the daemon is $(property ActiveState)"
+exec 3<>/dev/tcp/127.0.0.1/8888; connected=$?
+until_true systemctl is-active snapferry
+echo "# connected $connected, the daemon is $(property ActiveState)"
+echo "# user $(stat -c %U /proc/$(property MainPID)), $(grep CapEff /proc/$(property MainPID)/status | tr '\\t' ' ')"
+systemctl stop snapferry-sink.socket snapferry; echo "# stop $?"
+journalctl -u snapferry --no-pager -o short-precise
+`;
 
 /** As much of a Debian system as dpkg looks at. */
 async function makeRoot(root: string): Promise<void> {
