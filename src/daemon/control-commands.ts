@@ -3,6 +3,7 @@ import { ConfigurationError } from '../config/configuration-error.ts';
 import { controlCommand, failed, ok } from './control/control-command.ts';
 import type { ControlCommand, ControlCommands, ControlContext } from './control/control-command.ts';
 import type { Daemon } from './daemon.ts';
+import { runResultSchema } from './history-record.ts';
 import { LineWriter } from './line-writer.ts';
 import type { LogTail } from './log-tail.ts';
 
@@ -33,6 +34,7 @@ export function controlCommands(controlled: ControlledDaemon): ControlCommands {
     ['wakeup', jobCommand(({ job }) => ({ job, result: controlled.daemon.wakeup(job) }))],
     ['reset', jobCommand(async ({ job }) => ({ job, result: await controlled.daemon.reset(job) }))],
     ['cancel', jobCommand(async ({ job }) => ({ job, result: await cancel(controlled.daemon, job) }))],
+    ['ran', noteRunCommand(controlled)],
     ['reload', reloadCommand(controlled)],
     ['log', logCommand(controlled)],
   ]);
@@ -49,6 +51,17 @@ function jobCommand(answer: (opts: z.output<typeof jobOpts>) => unknown): Contro
     schema: jobOpts,
     short: ({ job }) => job,
     run: async (opts) => ok(await answer(opts)),
+  });
+}
+
+function noteRunCommand({ daemon }: ControlledDaemon): ControlCommand {
+  return controlCommand({
+    schema: z.strictObject({ result: runResultSchema }),
+    short: ({ result: { job, outcome } }) => `${job} ${outcome}`,
+    run({ result }) {
+      daemon.noteRun(result);
+      return Promise.resolve(ok());
+    },
   });
 }
 

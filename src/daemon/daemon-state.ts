@@ -5,6 +5,9 @@ import { acquireLock } from '../handlers/lock.ts';
 import type { Lock } from '../handlers/lock.ts';
 import { History } from './history.ts';
 
+/** How long another process is waited for: `snapferry run` has the directory for a moment when it notes a run. */
+const lockMsMax = 3000;
+
 /** What a daemon keeps in its state directory, locked so that no other one uses it. */
 export interface DaemonState {
   readonly history: History;
@@ -34,7 +37,10 @@ export async function openDaemonState(stateDir: string): Promise<DaemonState> {
 async function lockState(stateDir: string): Promise<Lock> {
   try {
     await mkdir(stateDir, { recursive: true, mode: 0o700 });
-    return await acquireLock(join(stateDir, 'daemon.lock'), { what: `the state directory ${stateDir}` });
+    return await acquireLock(join(stateDir, 'daemon.lock'), {
+      what: `the state directory ${stateDir}`,
+      waitMs: lockMsMax,
+    });
   } catch (error) {
     if (!(error instanceof SnapferryError)) {
       throw toSnapferryError(error, 'INTERNAL', `use the state directory ${stateDir} (global.state_dir)`);

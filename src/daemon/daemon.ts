@@ -1,16 +1,13 @@
 import type { Configuration } from '../config/configuration.ts';
-import type { Job } from '../config/job.ts';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
 import { systemClock } from '../jobs/clock.ts';
 import type { Clock } from '../jobs/clock.ts';
 import type { JobEvent, JobEventListener } from '../jobs/job-events.ts';
 import { LocalListeners } from '../jobs/local-listeners.ts';
-import type { JobDependencies, RunnableJob } from '../jobs/runnable-job.ts';
-import type { Logger } from '../rpc/interfaces.ts';
-import type { InheritedSocket } from '../transport/inherited-sockets.ts';
+import type { RunResult } from '../jobs/run-result.ts';
 import { configuredJobs } from './configured-jobs.ts';
 import type { ConfiguredJobs } from './configured-jobs.ts';
-import type { DaemonExtensions } from './daemon-extension.ts';
+import type { DaemonOptions, ReloadOutcome } from './daemon-options.ts';
 import { openDaemonState } from './daemon-state.ts';
 import type { DaemonState } from './daemon-state.ts';
 import type { DaemonStatus } from './daemon-status.ts';
@@ -25,27 +22,7 @@ import { runningExtensions } from './running-extensions.ts';
 import type { RunningExtensions } from './running-extensions.ts';
 import { Subscribers } from './subscribers.ts';
 
-/** What a daemon is made of. */
-export interface DaemonOptions {
-  /** Reads the configuration, now and at each reload. What it throws is why it cannot be used. */
-  readonly load: () => Configuration;
-  /** Makes a configured job one that can be carried out. */
-  readonly createJob: (job: Job, dependencies: JobDependencies) => RunnableJob;
-  /** Of snapferry, for the status. */
-  readonly version: string;
-  readonly logger: Logger;
-  /** Default: the machine's. */
-  readonly clock?: Clock | undefined;
-  readonly extensions?: DaemonExtensions | undefined;
-  /** What systemd has opened for this process. */
-  readonly inheritedSockets?: readonly InheritedSocket[] | undefined;
-}
-
-/** What a reload came to. */
-export interface ReloadOutcome extends Omit<ConfiguredJobs, 'jobs'> {
-  /** What is allowed but probably not meant, as `snapferry configcheck` says it. */
-  readonly warnings: readonly string[];
-}
+export type { DaemonOptions, ReloadOutcome } from './daemon-options.ts';
 
 /** What has not ended so long after it was cancelled is left behind. */
 const abandonMs = 30_000;
@@ -168,6 +145,17 @@ export class Daemon implements AsyncDisposable {
     const slot = this.#slot(job);
     await slot.runner.cancel(`the run of ${job} was cancelled to begin anew`);
     return this.#table.wakeup(slot);
+  }
+
+  /**
+   * Makes a run that another process made (`snapferry run`) part of history and status, and news to whoever listens.
+   * @throws SnapferryError `INVALID_REQUEST` when there is no such job
+   */
+  noteRun(result: RunResult): void {
+    const { run, cause, identity, beganMs, endedMs } = result;
+    const job = this.#slot(result.job).job.name;
+    this.#onEvent({ atMs: beganMs, job, run, kind: 'runBegan', cause, identity });
+    this.#onEvent({ atMs: endedMs, job, run, kind: 'runEnded', result });
   }
 
   /**

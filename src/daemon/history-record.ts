@@ -33,20 +33,21 @@ const dataset = z.object({
 
 const run = { run: z.string(), job: z.string(), cause, identity: z.string().nullable(), beganMs: z.number() };
 
+/** A result as it is read from the history, or told by another process. */
+export const runResultSchema = z.object({
+  ...run,
+  endedMs: z.number(),
+  durationMs: z.number(),
+  outcome: z.enum(['ok', 'failed', 'cancelled']),
+  error,
+  datasets: z.array(dataset),
+  bytes: count,
+  retries: count,
+}) satisfies z.ZodType<RunResult>;
+
 const record = z.union([
   z.object({ began: z.object(run) }),
-  z.object({
-    ended: z.object({
-      ...run,
-      endedMs: z.number(),
-      durationMs: z.number(),
-      outcome: z.enum(['ok', 'failed', 'cancelled']),
-      error,
-      datasets: z.array(dataset),
-      bytes: count,
-      retries: count,
-    }),
-  }),
+  z.object({ ended: runResultSchema }),
 ]) satisfies z.ZodType<HistoryRecord>;
 
 /** A record as a line of JSON, with its newline. */

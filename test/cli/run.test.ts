@@ -1,12 +1,14 @@
+import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { DaemonStatus } from '../../src/daemon/daemon-status.ts';
 import { removeTree } from '../../src/handlers/directory/tree.ts';
 import { JobLock } from '../../src/jobs/job-lock.ts';
 import type { RunResult } from '../../src/jobs/run-result.ts';
 import { JobFixture } from '../jobs/job-fixture.ts';
-import { builtProgram, runProgram } from '../support/run-program.ts';
+import { builtProgram, runProgram, startProgram } from '../support/run-program.ts';
 
 let root: string;
 let config: string;
@@ -22,7 +24,7 @@ beforeEach(() => {
 afterEach(() => removeTree(root));
 
 const configuration = `
-global: { state_dir: ROOT/state }
+global: { state_dir: ROOT/state, control: { sockpath: ROOT/control/socket } }
 jobs:
   - name: home
     type: local
@@ -58,6 +60,17 @@ describe('snapferry run', () => {
     expect(stderr).toMatch(/took snapshot .*\/one@p_/);
     expect(stderr).toMatch(/transferring .*\/one@p_\d+_\d+_\d+ \(all of it, about/);
     expect(stored('disk')).toHaveLength(1);
+  });
+
+  test('is in the history, and so in status and check', async () => {
+    await run('run', '-c', config, 'home');
+    const { code, stdout } = await run('status', '--once', '--json', '-c', config);
+    expect(code).toBe(0);
+    const { jobs } = JSON.parse(stdout) as DaemonStatus;
+    const home = jobs.find(({ name }) => name === 'home');
+    expect(home?.lastRun).toMatchObject({ cause: 'once', outcome: 'ok' });
+    expect(home?.lastSuccessMs).toBe(home?.lastRun?.endedMs);
+    expect(home?.datasets).toHaveLength(2);
   });
 
   test('tells its result as JSON', async () => {
@@ -109,6 +122,26 @@ describe('snapferry run', () => {
     const waiting = run('run', '--wait', '-c', config, 'home');
     await release();
     expect((await waiting).code).toBe(0);
+  });
+
+  test('that is killed leaves no lock, and the next one goes on', async () => {
+    for (let index = 0; index < 20; index++) writeFileSync(join(root, `one/large${index}`), randomBytes(1_000_000));
+    const killed = await startProgram(['run', '-c', config, 'home']);
+    await killed.saidOnStderr('transferring');
+    killed.kill('SIGKILL');
+    expect((await killed.ended).code).toBeNull();
+    const { code, stderr } = await run('run', '-c', config, 'home');
+    expect(code, stderr).toBe(0);
+  });
+
+  test('that is interrupted says so, and the next one goes on', async () => {
+    for (let index = 0; index < 20; index++) writeFileSync(join(root, `one/large${index}`), randomBytes(1_000_000));
+    const stopped = await startProgram(['run', '-c', config, 'home']);
+    await stopped.saidOnStderr('transferring');
+    stopped.kill('SIGINT');
+    const { code, stderr } = await stopped.ended;
+    expect([code, stderr]).toEqual([130, expect.stringContaining('the next run goes on from there')]);
+    expect((await run('run', '-c', config, 'home')).code).toBe(0);
   });
 
   test('of a job that is not there, or of no configuration, is a wrong command', async () => {

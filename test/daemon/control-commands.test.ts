@@ -8,8 +8,10 @@ import { controlPair } from '../../src/daemon/control/control-pair.ts';
 import { Daemon } from '../../src/daemon/daemon.ts';
 import { DaemonLog } from '../../src/daemon/daemon-log.ts';
 import type { DaemonStatus } from '../../src/daemon/daemon-status.ts';
+import { readHistory } from '../../src/daemon/read-history.ts';
 import type { ByteStream } from '../../src/transport/byte-stream.ts';
 import { FakeClock, settled } from '../support/fake-clock.ts';
+import { runResult } from '../support/job-results.ts';
 import { pullText } from '../support/job-settings.ts';
 import { ScriptedJob } from '../support/scripted-job.ts';
 
@@ -77,6 +79,22 @@ describe('jobs', () => {
     expect(await client.call('cancel', { job: 'web1' })).toEqual({ job: 'web1', result: 'idle' });
     await expect(client.call('wakeup', { job: 'web2' })).rejects.toThrow('there is no job "web2"');
     await expect(client.call('wakeup', { jbo: 'web1' })).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
+  });
+});
+
+describe('a run of another process', () => {
+  test('is part of history and status', async () => {
+    await using ends = await pair();
+    const { client } = ends;
+    const result = runResult('elsewhere', clock.nowMs(), { cause: 'once' });
+    expect(await client.call('ran', { result })).toEqual(null);
+    const [status] = daemon.status().jobs;
+    expect(status).toMatchObject({ lastRun: { run: 'elsewhere' }, lastSuccessMs: result.endedMs, runs: [] });
+    await expect(client.call('ran', { result: { ...result, job: 'web2' } })).rejects.toThrow('there is no job "web2"');
+    await expect(client.call('ran', { result: { ...result, endedMs: 'now' } })).rejects.toThrow('endedMs');
+    await daemon.stop(0);
+    const { fold } = await readHistory(stateDir);
+    expect(fold.jobs.get('web1')?.lastRun).toMatchObject({ run: 'elsewhere', outcome: 'ok' });
   });
 });
 

@@ -1,6 +1,10 @@
 import type { Command } from 'commander';
 import { configurationFileDefault } from '../../config/configuration.ts';
+import type { Configuration } from '../../config/configuration.ts';
+import { noteRun } from '../../daemon/note-run.ts';
+import { toSnapferryError } from '../../errors.ts';
 import { createJob } from '../../jobs/create-job.ts';
+import type { RunResult } from '../../jobs/run-result.ts';
 import { besideLocalPeer, configuredJob } from '../configured-job.ts';
 import type { ExitCode } from '../exit-code.ts';
 import { addExamples, addOutputOptions } from '../options.ts';
@@ -51,5 +55,15 @@ async function runJob(run: Run, name: string, flags: Flags): Promise<ExitCode> {
   const result = await besideLocalPeer(configured, () =>
     job.run({ cause: 'once', signal, dryRun, waitsForOthers: flags.wait === true }),
   );
+  if (!dryRun) await note(run, configured.configuration, result);
   return tellRunResult(terminal, result, dryRun);
+}
+
+/** What was done is done, also where nobody can write it down. */
+async function note({ terminal }: Run, configuration: Configuration, result: RunResult): Promise<void> {
+  try {
+    await noteRun(configuration, result);
+  } catch (error) {
+    terminal.note(`this run will be missing from the history, status and check: ${toSnapferryError(error).message}`);
+  }
 }
