@@ -296,6 +296,12 @@ describe('trouble', () => {
     }
   });
 
+  test('a program that is not there is to be installed', () => {
+    const errors = [error('SOURCE_FAILED', 'cannot run "zfs list": the program "zfs" is not on the PATH')];
+    const findings = troubleCheck.examine(patient(pull(), { errors })) as Finding[];
+    expect(commands(findings)).toEqual(['apt-get install zfsutils-linux']);
+  });
+
   test('what is stale has a next step', () => {
     const status = jobStatus({ problems: [problem()] });
     const [finding] = troubleCheck.examine(patient(pull(), { status })) as Finding[];

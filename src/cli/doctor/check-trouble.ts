@@ -1,5 +1,5 @@
 import { adviceFor } from '../../daemon/advice.ts';
-import type { Finding } from './finding.ts';
+import type { Cure, Finding } from './finding.ts';
 import { advice, cure } from './finding.ts';
 import type { DoctorCheck } from './patient.ts';
 
@@ -18,7 +18,7 @@ export const troubleCheck: DoctorCheck = {
       .map(({ code, message, dataset, when }): Finding => {
         const earlier = when === 'now' ? '' : 'when the job last ran: ';
         const text = `${earlier}${message} (${code})`;
-        const cures = [advice(adviceFor(code, job))];
+        const cures = [installation(message) ?? advice(adviceFor(code, job))];
         return { check: 'trouble', severity: 'problem', subject: dataset ?? name, message: text, cures };
       });
     const stale = (status?.problems ?? []).filter(({ code }) => code === 'STALE');
@@ -41,3 +41,22 @@ export const troubleCheck: DoctorCheck = {
     ];
   },
 };
+
+/** What Debian calls the package of a program. */
+const packages: ReadonlyMap<string, string> = new Map([
+  ['zfs', 'zfsutils-linux'],
+  ['btrfs', 'btrfs-progs'],
+  ['ssh', 'openssh-client'],
+  ['flock', 'util-linux'],
+  ['sudo', 'sudo'],
+]);
+
+function installation(message: string): Cure | null {
+  const program = /the program "([^"]+)" is not on the PATH/.exec(message)?.[1];
+  if (program === undefined) return null;
+  return cure('install it, or name its whole path in global.tools', [
+    'apt-get',
+    'install',
+    packages.get(program) ?? program,
+  ]);
+}
