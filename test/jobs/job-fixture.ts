@@ -35,23 +35,24 @@ class FaultyListeners extends LocalListeners {
   }
 }
 
+/** Counts what passes in both directions. */
 function faultyStream(stream: ByteStream, fault: NonNullable<LineFault>): ByteStream {
+  let bytes = 0;
+  const isSilent = (passing: number): boolean => {
+    bytes += passing;
+    if ('cutAfterBytes' in fault && bytes > fault.cutAfterBytes) stream.abort(new Error('the line was cut'));
+    if ('callAfterBytes' in fault && bytes > fault.callAfterBytes) fault.call();
+    return 'silentAfterBytes' in fault && bytes > fault.silentAfterBytes;
+  };
   async function* source() {
-    let bytes = 0;
-    for await (const piece of stream.source) {
-      bytes += piece.byteLength;
-      if ('cutAfterBytes' in fault && bytes > fault.cutAfterBytes) stream.abort(new Error('the line was cut'));
-      if ('callAfterBytes' in fault && bytes > fault.callAfterBytes) fault.call();
-      if ('silentAfterBytes' in fault && bytes > fault.silentAfterBytes) continue;
-      yield piece;
-    }
+    for await (const piece of stream.source) if (!isSilent(piece.byteLength)) yield piece;
   }
   const incoming = source();
   return {
     get source() {
       return incoming;
     },
-    write: (bytes) => stream.write(bytes),
+    write: (piece) => (isSilent(piece.byteLength) ? Promise.resolve() : stream.write(piece)),
     end: () => stream.end(),
     abort: (reason) => stream.abort(reason),
     close: () => stream.close(),
@@ -103,6 +104,11 @@ ${jobs}`;
         this.onEvent(event);
       },
     };
+  }
+
+  /** Ends all services, with what they have left to do. */
+  async stop(): Promise<void> {
+    await Promise.all(this.#services.map((service) => service.stop(60_000)));
   }
 
   async cleanup(): Promise<void> {
