@@ -88,7 +88,7 @@ export {
   type ListenTLSOptions,
   type TLSCredentials,
 } from './transport/tls.ts';
-export { connectUnix, listenUnix, type ListenUnixOptions } from './transport/unix.ts';
+export { connectUnix, listenUnix, type ListenUnixOptions, type UnixListenPlace } from './transport/unix.ts';
 
 // Storage backends.
 export { readBtrfsResumeToken } from './handlers/btrfs/resume-token.ts';
@@ -194,7 +194,7 @@ export {
   type ConfigurationWarning,
   type WarningCode,
 } from './config/configuration.ts';
-export { ConfigurationError } from './config/configuration-error.ts';
+export { ConfigurationError, type ConfigurationErrorOptions } from './config/configuration-error.ts';
 export { loadConfiguration, readConfiguration, type ConfigurationFiles } from './config/load-configuration.ts';
 export type {
   ActiveJob,
@@ -217,3 +217,24 @@ export type { KeepRule, PruningSettings, Retention } from './config/pruning-sett
 export type { Schedule } from './config/schedule.ts';
 export type * from './config/snapshotting.ts';
 export type * from './config/transfer-settings.ts';
+
+// Jobs and the daemon that runs them.
+export { createJob } from './jobs/create-job.ts';
+export { systemClock, type Clock } from './jobs/clock.ts';
+export { LocalListeners } from './jobs/local-listeners.ts';
+export type { DatasetTurns, EndTurn } from './jobs/dataset-turns.ts';
+export type * from './jobs/job-events.ts';
+export type * from './jobs/run-result.ts';
+export type * from './jobs/runnable-job.ts';
+export { Daemon, type DaemonOptions, type ReloadOutcome } from './daemon/daemon.ts';
+export type { ConfiguredJobs } from './daemon/configured-jobs.ts';
+export type * from './daemon/daemon-extension.ts';
+export type * from './daemon/daemon-status.ts';
+export { DaemonLog, type DaemonLogOptions } from './daemon/daemon-log.ts';
+export { LogTail } from './daemon/log-tail.ts';
+export type { Wakeup } from './daemon/job-runner.ts';
+export { readHistory, type ReadHistory } from './daemon/read-history.ts';
+export type { HistoryFold } from './daemon/history-fold.ts';
+export type { BegunRun } from './daemon/history-record.ts';
+export type { DatasetRecord, JobRecord, Trouble } from './daemon/job-record.ts';
+export { monitoringExtensions } from './daemon/monitoring-extensions.ts';

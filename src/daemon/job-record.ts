@@ -34,7 +34,7 @@ export interface JobRecord {
   /** When a run last began that no client caused. */
   lastBeganMs: number | null;
   lastSuccessMs: number | null;
-  /** By what tells datasets of different clients apart; see {@link datasetKey}. */
+  /** By what tells datasets of different clients apart; see `datasetKey`. */
   readonly datasets: Map<string, DatasetRecord>;
   /** Of runs as a whole, by the identity of the client; an empty text when there is none. */
   readonly troubles: Map<string, Trouble>;
