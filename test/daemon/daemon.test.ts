@@ -109,6 +109,7 @@ describe('a daemon', () => {
       },
     };
     const first = await started();
+    while (!readFileSync(historyPath(stateDir), 'utf8').includes('began')) await settled();
     const before = readFileSync(historyPath(stateDir));
     job().isStubborn = false;
     await first.stop(0);
