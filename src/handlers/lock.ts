@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SnapferryError } from '../errors.ts';
 import { spawnCommand, type RunningCommand } from './run-command.ts';
@@ -61,13 +61,18 @@ async function tryLock(path: string): Promise<Lock | null> {
       await command.finished;
       return null;
     }
-    const owner = JSON.stringify({ pid: process.pid, since: new Date().toISOString() });
-    await file.truncate(0);
-    await file.write(`${owner}\n`, 0);
+    // A full disk must not keep anybody from pruning, and a lock that was taken from being released: then nobody is named.
+    await writeOwner(file).catch(() => undefined);
     return heldLock(command, path);
   } finally {
     await file.close();
   }
+}
+
+async function writeOwner(file: FileHandle): Promise<void> {
+  const owner = JSON.stringify({ pid: process.pid, since: new Date().toISOString() });
+  await file.truncate(0);
+  await file.write(`${owner}\n`, 0);
 }
 
 async function firstPiece(command: RunningCommand): Promise<Uint8Array | null> {
