@@ -37,7 +37,7 @@ describe('help', () => {
     const result = await run(name, '--help');
     expect(result).toMatchObject({ code: 0, stderr: '' });
     expect(result.stdout).toContain(`Usage: snapferry ${name} `);
-    expect(result.stdout).toMatch(new RegExp(`Examples:\\n  # .*\\n  snapferry ${name} `));
+    expect(result.stdout).toMatch(new RegExp(`Examples:\\n  # .*\\n  snapferry ${name}[ \\n]`));
     expect(await run('help', name)).toEqual(result);
   });
 });
