@@ -36,29 +36,25 @@ export async function runDaemon(options: DaemonProcessOptions): Promise<void> {
     logger.fatal({ err: error }, `a fault of snapferry ends it: ${error.message}`);
   process.on('uncaughtExceptionMonitor', noteCrash);
   const manager = systemdManager({ clock: systemClock, logger });
-  const daemon = await Daemon.start({
-    ...options,
-    load: firstThen(first, options.load),
-    logger,
-  });
-  const reload = (): Promise<ReloadOutcome> => reloadTelling(daemon, manager);
-  daemon.onReload(({ global }) => log.configure(global.logging));
-  const stopListening = handleSignals({ daemon, logger, manager, reload });
-  let control: ControlServer | null = null;
+  const opened: ControlServer[] = [];
+  const openSocket = async (daemon: Daemon): Promise<void> => {
+    const commands = controlCommands({ daemon, tail: log.tail, reload: () => reloadTelling(daemon, manager) });
+    opened.push(await openControl(first.global.control.sockpath, { version: options.version, commands, logger }));
+  };
   try {
-    const commands = controlCommands({ daemon, tail: log.tail, reload });
-    control = await openControl(first.global.control.sockpath, { version: options.version, commands, logger });
+    const load = firstThen(first, options.load);
+    const daemon = await Daemon.start({ ...options, load, logger, beforeJobs: openSocket });
+    daemon.onReload(({ global }) => log.configure(global.logging));
+    const stopListening = handleSignals({ daemon, logger, manager });
     logger.info({ version: options.version, pid: process.pid }, `snapferry ${options.version} runs ${first.file}`);
     tellWhatItDoes(daemon, manager);
     await manager?.ready(summaryOf(daemon.status()));
     await daemon.closed;
     logger.info('stopped');
-  } finally {
-    // It may be the control socket that could not be had.
-    await daemon.stop(0);
-    await control?.close(controlGraceMs);
-    await manager?.close();
     stopListening();
+  } finally {
+    for (const control of opened) await control.close(controlGraceMs);
+    await manager?.close();
     process.off('uncaughtExceptionMonitor', noteCrash);
   }
 }
@@ -117,11 +113,10 @@ interface Signalled {
   readonly daemon: Daemon;
   readonly logger: Logger;
   readonly manager: ServiceManager | null;
-  readonly reload: () => Promise<ReloadOutcome>;
 }
 
 /** @returns stops listening for signals */
-function handleSignals({ daemon, logger, manager, reload }: Signalled): () => void {
+function handleSignals({ daemon, logger, manager }: Signalled): () => void {
   let stops = 0;
   const onStop = (name: NodeJS.Signals): void => {
     stops++;
@@ -134,7 +129,7 @@ function handleSignals({ daemon, logger, manager, reload }: Signalled): () => vo
   };
   const onReload = (): void => {
     // Why it was refused is in the log and in the status.
-    reload().catch(() => undefined);
+    reloadTelling(daemon, manager).catch(() => undefined);
   };
   process.on('SIGTERM', onStop).on('SIGINT', onStop).on('SIGHUP', onReload);
   return () => void process.off('SIGTERM', onStop).off('SIGINT', onStop).off('SIGHUP', onReload);

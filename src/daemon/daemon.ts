@@ -84,7 +84,10 @@ export class Daemon implements AsyncDisposable {
     const configuration = options.load();
     const daemon = new Daemon(options, configuration, await openDaemonState(configuration.global.stateDir));
     try {
-      await daemon.#begin();
+      const begun = daemon.#begin();
+      // A client of the control socket may ask for one before the jobs have begun.
+      daemon.#reloading = begun.catch(() => undefined);
+      await begun;
     } catch (error) {
       await daemon.stop(0);
       throw error;
@@ -198,6 +201,7 @@ export class Daemon implements AsyncDisposable {
       clock: this.#clock,
       logger,
     });
+    await this.#options.beforeJobs?.(this);
     const interrupted = [...history.found.begun.values()];
     for (const run of interrupted) this.#tellInterrupted(run);
     const toResume = new Set(interrupted.filter(({ cause }) => cause !== 'peer').map(({ job }) => job));

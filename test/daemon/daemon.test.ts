@@ -138,6 +138,21 @@ describe('a daemon', () => {
     await expect(daemon.cancel('web2')).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
   });
 
+  test('begins no job before what has to be there before, and none at all without it', async () => {
+    const fails = started({ beforeJobs: () => Promise.reject(new Error('no socket')) });
+    await expect(fails).rejects.toThrow('no socket');
+    expect(job().runs).toHaveLength(0);
+    let begunBefore: number | null = null;
+    const daemon = await started({
+      beforeJobs: async () => {
+        await clock.pass(1000);
+        begunBefore = job().runs.length;
+      },
+    });
+    expect(begunBefore).toBe(0);
+    expect(daemon.status().jobs[0]?.state).toBe('running');
+  });
+
   test('that cannot make its jobs leaves nothing behind', async () => {
     const fails = started({
       createJob: () => {

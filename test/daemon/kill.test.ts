@@ -13,7 +13,7 @@ const kills = isLong ? 100 : 10;
 const filesTotal = 40;
 /** Longer than a run takes, so that some kills come between runs, too. */
 const liveMsMax = 2500;
-const runMsMax = 500;
+const runMsMax = 250;
 
 let work: string;
 let stateDir: string;

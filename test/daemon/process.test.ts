@@ -144,6 +144,16 @@ describe('the daemon as a process', () => {
     expect(stderr).toContain(`snapferry daemon --config ${config}`);
   });
 
+  test('without its control socket does not begin anything', async () => {
+    mkdirSync(join(work, 'run'), { mode: 0o700 });
+    writeFileSync(join(work, 'run', 'control'), 'in the way');
+    const { code, stdout, stderr } = await runProgram(['daemon', '--config', config]);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toContain(`${join(work, 'run', 'control')} is in the way`);
+    expect(await lastRun()).toBeNull();
+    expect((await readHistory(join(work, 'state'))).fold.begun.size).toBe(0);
+  });
+
   test('is not started with a configuration that has mistakes', async () => {
     configure(job('copy').replace('root_fs', 'rootfs'));
     const { code, stdout, stderr } = await runProgram(['daemon', '--config', config]);
