@@ -12,7 +12,7 @@ describe('docs/RELIABILITY.md', () => {
   test.each(rows.map((row) => row.split('|').map((cell) => cell.trim())))(
     '|%s "%s" is held by a test',
     (_, what, held) => {
-      expect(what?.length).toBeGreaterThan(15);
+      expect(what.length).toBeGreaterThan(15);
       expect(held).toMatch(/\(\.\.\/test\/[\w/-]+\.test\.ts\)/);
     },
   );

@@ -109,18 +109,18 @@ describe('ZFS, between the plan and any command behind it', () => {
     const seen = new Set<string>();
     for (let call = listings; ; call += 5) {
       let calls = -1;
-      let isChanged = false;
+      const moment = { isChanged: false };
       fixture.fake.intercept = () => {
         calls += 1;
         if (calls === call) {
-          isChanged = true;
+          moment.isChanged = true;
           change();
         }
         return undefined;
       };
       const [result] = await runOnce();
       fixture.fake.intercept = () => undefined;
-      if (!isChanged) break;
+      if (!moment.isChanged) break;
       const when = `before call ${call}: ${result?.code ?? 'ok'} ${result?.message ?? ''}`;
       // What was committed before the change came is in order; what is there is never a mixture.
       const [late] = outcomes(await runOnce());
