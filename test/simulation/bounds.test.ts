@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
+import { readdirSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -25,7 +26,7 @@ const isLong = process.env['SNAPFERRY_LONG'] === '1';
 const MiB = 1024 * 1024;
 const streamBytes = isLong ? 8 * 1024 * MiB : 256 * MiB;
 const requestsTotal = isLong ? 100_000 : 5000;
-const connectionsTotal = isLong ? 1000 : 100;
+const connectionsTotal = Number(process.env['SNAPFERRY_CONNECTIONS'] ?? (isLong ? 1000 : 100));
 const childrenTotal = isLong ? 200 : 10;
 const timeoutMs = isLong ? 60 * 60_000 : 120_000;
 const programs = fileURLToPath(new URL('../fixtures/programs/', import.meta.url));
@@ -96,21 +97,38 @@ function activeResources(): string[] {
   return process.getActiveResourcesInfo().filter((name) => !/^(FSReq|Immediate|CloseReq|MessagePort)/.test(name));
 }
 
+const shared = new AbortController();
+
+/** What a leak would add to, by kind; timers and handles are in {@link activeResources}. */
+function counts() {
+  return {
+    descriptors: readdirSync('/proc/self/fd').length,
+    children: childPids().length,
+    // Every call is given this signal: what listens to it and stays is a call that was not forgotten.
+    listeners: getEventListeners(shared.signal, 'abort').length,
+    processListeners: process.eventNames().reduce((sum, name) => sum + process.listenerCount(name), 0),
+  };
+}
+
 /** Runs `use` so often, and compares what is held after half of that with what is held at the end. */
-async function growth(times: number, use: (index: number) => Promise<void>) {
+async function growth(what: string, times: number, use: (index: number) => Promise<void>) {
   const warm = Math.ceil(times / 2);
   for (let index = 0; index < warm; index++) await use(index);
-  const [bytesBefore, resourcesBefore] = [await heldBytes(), activeResources()];
+  const [bytesBefore, countsBefore, resourcesBefore] = [await heldBytes(), counts(), activeResources()];
   for (let index = warm; index < times; index++) await use(index);
   const bytes = (await heldBytes()) - bytesBefore;
-  return { bytesEach: bytes / (times - warm), resources: activeResources(), resourcesBefore };
+  const grown = { bytesEach: bytes / (times - warm), counts: counts(), resources: activeResources() };
+  console.log(
+    `${times} ${what}: heap ${bytesBefore} bytes after half of them, ${bytes} more at the end (${grown.bytesEach.toFixed(1)} each); ` +
+      `then and now ${JSON.stringify(countsBefore)} ${JSON.stringify(grown.counts)}; ` +
+      `active ${resourcesBefore.length} ${grown.resources.length}`,
+  );
+  return { ...grown, countsBefore, resourcesBefore };
 }
 
 async function connected(): Promise<RPCRequester> {
   return ByteStreamRPC.connect(await connectUnix(path));
 }
-
-const shared = new AbortController();
 
 /** Not `expect`, which keeps what it was given until the test is over. */
 async function failsWith(code: string, asked: Promise<unknown>): Promise<void> {
@@ -153,9 +171,10 @@ test(
   `${requestsTotal} requests on one connection leave nothing behind`,
   async () => {
     const client = await connected();
-    const { bytesEach, resources, resourcesBefore } = await growth(requestsTotal, (index) => oneRequest(client, index));
-    expect(resources).toEqual(resourcesBefore);
-    expect(bytesEach).toBeLessThan(100);
+    const grown = await growth('requests', requestsTotal, (index) => oneRequest(client, index));
+    expect(grown.resources).toEqual(grown.resourcesBefore);
+    expect(grown.counts).toEqual(grown.countsBefore);
+    expect(grown.bytesEach).toBeLessThan(100);
     await client.close();
     expect(warnings).toEqual([]);
   },
@@ -177,9 +196,13 @@ test(
       if (index % 4 === 0) client.forceClose();
       await client.close();
     };
-    const { bytesEach, resources, resourcesBefore } = await growth(connectionsTotal, use);
-    expect(resources.length).toBeLessThanOrEqual(resourcesBefore.length);
-    expect(bytesEach).toBeLessThan(isLong ? 1000 : 5000);
+    const grown = await growth('connections', connectionsTotal, use);
+    expect(grown.resources.length).toBeLessThanOrEqual(grown.resourcesBefore.length);
+    // The other end of the last one may still be closing on either occasion.
+    expect(grown.counts.descriptors).toBeLessThanOrEqual(grown.countsBefore.descriptors + 2);
+    expect(grown.counts.listeners).toBe(0);
+    expect(grown.counts.processListeners).toBe(grown.countsBefore.processListeners);
+    expect(grown.bytesEach).toBeLessThan(isLong ? 1000 : 5000);
     expect(warnings).toEqual([]);
   },
   timeoutMs,
@@ -195,7 +218,7 @@ test(
       if (index % 2 === 0) client.forceClose();
       await client.close();
     };
-    const { resources, resourcesBefore } = await growth(childrenTotal, use);
+    const { resources, resourcesBefore } = await growth('children', childrenTotal, use);
     expect(resources.length).toBeLessThanOrEqual(resourcesBefore.length);
     expect(childPids().filter((pid) => !childrenAtFirst.has(pid))).toEqual([]);
     expect(warnings).toEqual([]);
