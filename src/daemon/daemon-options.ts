@@ -4,7 +4,6 @@ import type { Clock } from '../jobs/clock.ts';
 import type { JobDependencies, RunnableJob } from '../jobs/runnable-job.ts';
 import type { Logger } from '../rpc/interfaces.ts';
 import type { InheritedSocket } from '../transport/inherited-sockets.ts';
-import type { Daemon } from './daemon.ts';
 import type { ConfiguredJobs } from './configured-jobs.ts';
 import type { DaemonExtensions } from './daemon-extension.ts';
 
@@ -20,11 +19,6 @@ export interface DaemonOptions {
   /** Default: the machine's. */
   readonly clock?: Clock | undefined;
   readonly extensions?: DaemonExtensions | undefined;
-  /**
-   * Awaited when everything is ready but no job has begun: for what must be there before, such as a control socket. When it rejects,
-   * the daemon does not start.
-   */
-  readonly beforeJobs?: ((daemon: Daemon) => Promise<void>) | undefined;
   /** What systemd has opened for this process. */
   readonly inheritedSockets?: readonly InheritedSocket[] | undefined;
 }

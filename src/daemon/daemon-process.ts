@@ -43,7 +43,7 @@ export async function runDaemon(options: DaemonProcessOptions): Promise<void> {
   };
   try {
     const load = firstThen(first, options.load);
-    const daemon = await Daemon.start({ ...options, load, logger, beforeJobs: openSocket });
+    const daemon = await Daemon.start({ ...options, load, logger }, openSocket);
     daemon.onReload(({ global }) => log.configure(global.logging));
     const stopListening = handleSignals({ daemon, logger, manager });
     logger.info({ version: options.version, pid: process.pid }, `snapferry ${options.version} runs ${first.file}`);

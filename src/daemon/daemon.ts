@@ -77,14 +77,16 @@ export class Daemon implements AsyncDisposable {
 
   /**
    * Starts a daemon. When this resolves, every job looks at the clock, runs or serves.
+   * @param beforeJobs awaited when all is ready but no job has begun: for what must be there before, such as a control socket. When it
+   *   rejects, the daemon does not start.
    * @throws ConfigurationError as `load` does; SnapferryError `BUSY` when another daemon has the state directory, `INTERNAL` when it
    * cannot be used, or why a job cannot be made
    */
-  static async start(options: DaemonOptions): Promise<Daemon> {
+  static async start(options: DaemonOptions, beforeJobs?: (daemon: Daemon) => Promise<void>): Promise<Daemon> {
     const configuration = options.load();
     const daemon = new Daemon(options, configuration, await openDaemonState(configuration.global.stateDir));
     try {
-      const begun = daemon.#begin();
+      const begun = daemon.#begin(beforeJobs);
       // A client of the control socket may ask for one before the jobs have begun.
       daemon.#reloading = begun.catch(() => undefined);
       await begun;
@@ -187,7 +189,7 @@ export class Daemon implements AsyncDisposable {
     return this.stop();
   }
 
-  async #begin(): Promise<void> {
+  async #begin(beforeJobs?: (daemon: Daemon) => Promise<void>): Promise<void> {
     const { logger, extensions = [] } = this.#options;
     const { history } = this.#state;
     for (const notice of history.notices) logger.warn(notice);
@@ -201,7 +203,7 @@ export class Daemon implements AsyncDisposable {
       clock: this.#clock,
       logger,
     });
-    await this.#options.beforeJobs?.(this);
+    await beforeJobs?.(this);
     const interrupted = [...history.found.begun.values()];
     for (const run of interrupted) this.#tellInterrupted(run);
     const toResume = new Set(interrupted.filter(({ cause }) => cause !== 'peer').map(({ job }) => job));

@@ -41,8 +41,11 @@ function load(): Configuration {
   return readConfiguration(`global: { state_dir: ${stateDir}, ${shutdown} }\njobs:${text}`, '/etc/snapferry/test.yml');
 }
 
-async function started(options: Partial<DaemonOptions> = {}): Promise<Daemon> {
-  const daemon = await Daemon.start({
+async function started(
+  options: Partial<DaemonOptions> = {},
+  beforeJobs?: (daemon: Daemon) => Promise<void>,
+): Promise<Daemon> {
+  const all: DaemonOptions = {
     load,
     clock,
     version: '1.2.3',
@@ -53,7 +56,8 @@ async function started(options: Partial<DaemonOptions> = {}): Promise<Daemon> {
       return job;
     },
     ...options,
-  });
+  };
+  const daemon = await Daemon.start(all, beforeJobs);
   daemons.add(daemon);
   // What is due begins.
   await clock.pass(0);
@@ -139,15 +143,13 @@ describe('a daemon', () => {
   });
 
   test('begins no job before what has to be there before, and none at all without it', async () => {
-    const fails = started({ beforeJobs: () => Promise.reject(new Error('no socket')) });
+    const fails = started({}, () => Promise.reject(new Error('no socket')));
     await expect(fails).rejects.toThrow('no socket');
     expect(job().runs).toHaveLength(0);
     let begunBefore: number | null = null;
-    const daemon = await started({
-      beforeJobs: async () => {
-        await clock.pass(1000);
-        begunBefore = job().runs.length;
-      },
+    const daemon = await started({}, async () => {
+      await clock.pass(1000);
+      begunBefore = job().runs.length;
     });
     expect(begunBefore).toBe(0);
     expect(daemon.status().jobs[0]?.state).toBe('running');

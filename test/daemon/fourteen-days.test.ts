@@ -317,24 +317,29 @@ test(
   30 * 60_000,
 );
 
-/** Each job: a failure after it was well is told once, and its recovery once, in turn. */
+/** Of a run as a whole and of each dataset: a failure is told once, again when it becomes another one, and its end once. */
 function checkNotices({ ended, notices }: Record, seed: number): void {
-  for (const job of ['files', 'copy']) {
-    const expected: string[] = [];
-    let trouble: string | null = null;
-    for (const { outcome, error, datasets } of ended.filter(
-      (result) => result.job === job && result.outcome !== 'cancelled',
-    )) {
-      if (outcome === 'ok') {
-        if (trouble !== null) expected.push('recovery');
-        trouble = null;
-        continue;
-      }
-      const code = error?.code ?? datasets.map((dataset) => dataset.error?.code ?? '').join();
-      if (code !== trouble) expected.push('failure');
-      trouble = code;
+  const expected = new Map<string, string[]>();
+  const codes = new Map<string, string>();
+  const see = (subject: string, code: string | null): void => {
+    const before = codes.get(subject);
+    if (code === null) {
+      if (before !== undefined) add(expected, subject, 'recovery');
+      codes.delete(subject);
+    } else {
+      if (code !== before) add(expected, subject, 'failure');
+      codes.set(subject, code);
     }
-    const told = notices.filter((notice) => notice.job === job && !notice.isReminder).map(({ event }) => event);
-    expect(told, `${job}, seed ${seed}`).toEqual(expected);
+  };
+  for (const { job, outcome, error, datasets } of ended) {
+    if (outcome === 'cancelled' || job === 'vault') continue;
+    for (const result of datasets) see(`${job} ${result.dataset}`, result.error?.code ?? null);
+    see(`${job} as a whole`, error?.code ?? null);
   }
+  const told = new Map<string, string[]>();
+  for (const { event, isReminder, job, troubles } of notices) {
+    if (isReminder || job === 'vault') continue;
+    for (const { dataset } of troubles) add(told, `${job} ${dataset ?? 'as a whole'}`, event);
+  }
+  expect(Object.fromEntries(told), `seed ${seed}`).toEqual(Object.fromEntries(expected));
 }
