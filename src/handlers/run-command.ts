@@ -1,5 +1,5 @@
-import { spawn, type ChildProcess } from 'node:child_process';
-import type { Readable } from 'node:stream';
+import { spawn, type ChildProcess, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { PassThrough, Readable } from 'node:stream';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
 import { describeCommand, exitFailure, startFailure, type CommandIdentity } from './command-failure.ts';
 import { CommandInput, type CommandBytes } from './command-input.ts';
@@ -68,10 +68,21 @@ function killTheLiving(): void {
 function track(child: ChildProcess): void {
   if (living.size === 0) process.on('exit', killTheLiving);
   living.add(child);
-  child.once('close', () => {
+  const forget = (): void => {
     living.delete(child);
     if (living.size === 0) process.off('exit', killTheLiving);
+  };
+  child.once('close', forget);
+  // One that was never started need not be closed.
+  child.once('error', () => {
+    if (child.pid === undefined) forget();
   });
+}
+
+/** Without a descriptor left for its pipes, Node gives a child no streams at all, and tells why a moment later. */
+function withStreams(child: ChildProcessWithoutNullStreams): ChildProcessWithoutNullStreams {
+  if ((child.stdout as Readable | undefined) !== undefined) return child;
+  return Object.assign(child, { stdin: new PassThrough().end(), stdout: Readable.from([]), stderr: Readable.from([]) });
 }
 
 /** A group outlives its leader as long as it has members: `xargs` may be gone while its `cp` goes on. */
@@ -88,7 +99,7 @@ function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
 /** Starts a command in a process group of its own with a clean environment. Never throws; see `finished`. */
 export function spawnCommand(options: CommandOptions): RunningCommand {
   const [program, ...args] = options.argv;
-  const child = spawn(program, args, {
+  const started = spawn(program, args, {
     cwd: options.cwd,
     env: {
       PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
@@ -99,6 +110,7 @@ export function spawnCommand(options: CommandOptions): RunningCommand {
     stdio: ['pipe', 'pipe', 'pipe'],
     detached: true,
   });
+  const child = withStreams(started);
   track(child);
   const stopping = new Stopper(child);
   const finished = settle(child, options, stopping);
