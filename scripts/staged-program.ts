@@ -83,7 +83,9 @@ async function removeWhatNodeDoesNotRead(modules: string): Promise<void> {
     const inside = relative(modules, dirname(path)).split(sep);
     const isKept = readByNode.test(entry.name) || ofLawyers.test(entry.name);
     const isHidden = entry.name.startsWith('.');
-    if (!isKept || isHidden || inside.some((name) => notForUsers.test(name))) await rm(path);
+    // Libraries bring programs of their own; nobody here starts them.
+    const isProgram = isKept && (await readFile(path, 'utf8')).startsWith('#!');
+    if (!isKept || isHidden || isProgram || inside.some((name) => notForUsers.test(name))) await rm(path);
   }
   const directories = entries.filter((one) => one.isDirectory()).map((one) => join(one.parentPath, one.name));
   // The deepest first.
