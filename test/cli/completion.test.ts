@@ -105,6 +105,21 @@ describe('what the program answers', () => {
     expect(await answer('pull', '--', '')).toBe(':0\n');
     expect(await answer('nonsense', '--x', '')).toBe(':4\n');
   });
+
+  test('the jobs of a configuration, also of one in the home directory, and none of one that is wrong', async () => {
+    const pruning = 'pruning: { keep: [{ type: last_n, count: 3 }] }';
+    const job = (name: string) =>
+      `  - { name: ${name}, type: snap, filesystems: { tank: true }, snapshotting: { type: manual }, ${pruning} }\n`;
+    await writeFile(join(work, 'jobs.yml'), `jobs:\n${job('home')}${job('web1')}`);
+    await writeFile(join(work, 'wrong.yml'), 'jobs: [');
+    const ask = async (...words: string[]) =>
+      (await runProgram(['completion', 'complete', '--', ...words], { cwd: work, env: { HOME: work } })).stdout;
+    expect(await ask('run', '--config', 'jobs.yml', '')).toBe('home\tsnap, zfs\nweb1\tsnap, zfs\n:4\n');
+    expect(await ask('signal', '--config=~/jobs.yml', 'w')).toBe('web1\tsnap, zfs\n:4\n');
+    expect(await ask('test', 'retention', '--config', "'jobs.yml'", 'h')).toBe('home\tsnap, zfs\n:4\n');
+    expect(await ask('run', '--config', 'wrong.yml', '')).toBe(':4\n');
+    expect(await ask('signal', 'home', 'w')).toBe('wakeup\t\n:4\n');
+  });
 });
 
 /** An environment in which nothing of whoever runs the tests is left. */
