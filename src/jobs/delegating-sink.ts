@@ -3,6 +3,7 @@ import type { ReplicationSink } from '../sink.ts';
 /** A sink that behaves as `sink` does, except for what is overridden. What `sink` lacks stays absent. */
 export function delegatingSink(sink: ReplicationSink, overrides: Partial<ReplicationSink>): ReplicationSink {
   const missing = sink.missing?.bind(sink);
+  const settle = sink.settle?.bind(sink);
   return {
     filesystemVersions: (filesystem, signal) => sink.filesystemVersions(filesystem, signal),
     resumeState: (filesystem, signal) => sink.resumeState(filesystem, signal),
@@ -10,6 +11,7 @@ export function delegatingSink(sink: ReplicationSink, overrides: Partial<Replica
     createParents: (filesystem) => sink.createParents(filesystem),
     receive: (request, bytes, signal) => sink.receive(request, bytes, signal),
     ...(missing && { missing }),
+    ...(settle && { settle }),
     ...overrides,
   };
 }

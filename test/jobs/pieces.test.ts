@@ -8,10 +8,11 @@ import { attempts, whileMoving } from '../../src/jobs/attempts.ts';
 import { Bandwidth } from '../../src/jobs/bandwidth.ts';
 import { DatasetTurns } from '../../src/jobs/dataset-turns.ts';
 import { decidingPattern } from '../../src/jobs/datasets-of-job.ts';
+import { delegatingSink } from '../../src/jobs/delegating-sink.ts';
 import { nextCronMs } from '../../src/jobs/next-cron.ts';
 import { ReceiveTimes } from '../../src/jobs/receive-times.ts';
 import { tappedBytes } from '../../src/jobs/tapped-bytes.ts';
-import type { TransferBytes } from '../../src/sink.ts';
+import type { ReplicationSink, TransferBytes } from '../../src/sink.ts';
 import { failure } from '../support/directory-fixture.ts';
 import { FakeClock, settled } from '../support/fake-clock.ts';
 
@@ -63,6 +64,26 @@ describe('Bandwidth', () => {
     controller.abort();
     expect((await waiting).code).toBe('CANCELLED');
     expect(clock.waiting).toBe(0);
+  });
+});
+
+describe('delegatingSink', () => {
+  const version = { type: 'snapshot', name: 'a', guid: 1n, createTXG: 1n, creation: '' };
+  const nothing = () => Promise.reject(new Error('not asked here'));
+  const plain: ReplicationSink = {
+    filesystemVersions: nothing,
+    resumeState: nothing,
+    discardPartial: nothing,
+    createParents: nothing,
+    receive: nothing,
+  };
+
+  test('has what the sink has, and nothing else', async () => {
+    expect(Object.keys(delegatingSink(plain, {})).sort()).toEqual(Object.keys(plain).sort());
+    const full = { ...plain, settle: () => Promise.resolve(['settled']), missing: () => Promise.resolve(['missing']) };
+    const delegating = delegatingSink(full, {});
+    expect(await delegating.settle?.(['tank'], version)).toEqual(['settled']);
+    expect(await delegating.missing?.(['tank'], version)).toEqual(['missing']);
   });
 });
 
