@@ -26,7 +26,8 @@ export function describeResumes(
         expect(token === undefined).toBe(!traits.resumes);
         const { resumed, bytes } = await session().transfer(step, token);
         expect(resumed).toBe(traits.resumes && way.version === 2);
-        if (resumed) expect(bytes).toBeLessThan(whole * 0.75);
+        // How much of what has come is kept is the tool's affair: zfs recv keeps what it has written by then.
+        if (resumed) expect(bytes).toBeLessThan(whole * 0.9);
         else expect(bytes).toBe(whole);
         expect(await backend.sink.resumeState(backend.filesystem)).toBeNull();
       }

@@ -127,7 +127,7 @@ describeZfs('the program', () => {
     await ssh.open();
     const rest = await pull();
     expect(rest, rest.stderr).toMatchObject({ code: 0 });
-    expect(rest.stderr).toContain('resum');
+    expect(rest.stderr).toContain('going on where it was interrupted');
     expectSame(from, to, 1);
   });
 
