@@ -35,12 +35,13 @@ export async function acquireLock(
     }
     const lock = await tryLock(path);
     if (lock !== null) return lock;
-    const owner = await readOwner(path);
+    const owner = await readLockOwner(path);
     const waitedMs = Date.now() - started;
     // The holder of a process killed a moment ago notices within milliseconds.
-    const patienceMs = owner.isGone ? Math.max(deadOwnerMsMax, options.waitMs ?? 0) : (options.waitMs ?? 0);
+    const patienceMs = owner?.isGone === false ? (options.waitMs ?? 0) : Math.max(deadOwnerMsMax, options.waitMs ?? 0);
     if (waitedMs >= patienceMs) {
-      throw new SnapferryError('BUSY', `${options.what} is in use by ${owner.text}; try again when it is done`);
+      const who = owner === null ? 'another process' : `process ${owner.pid} since ${owner.since}`;
+      throw new SnapferryError('BUSY', `${options.what} is in use by ${who}; try again when it is done`);
     }
     await sleep(pollMs);
   }
@@ -111,16 +112,24 @@ async function clearOwner(path: string): Promise<void> {
   }
 }
 
-async function readOwner(path: string): Promise<{ text: string; isGone: boolean }> {
-  const unknown = { text: 'another process', isGone: true };
+/** Who says in the file of a lock that it is theirs. */
+export interface LockOwner {
+  readonly pid: number;
+  /** RFC 3339 */
+  readonly since: string;
+  /** Whether there is no such process, as far as can be seen from here. */
+  readonly isGone: boolean;
+}
+
+/** Whose lock it is by what its file says, which it may still say when nobody holds it; null when it says nothing. Touches no lock. */
+export async function readLockOwner(path: string): Promise<LockOwner | null> {
   try {
     const file = await open(path, 'r');
     const { buffer, bytesRead } = await file.read(Buffer.alloc(ownerBytesMax)).finally(() => file.close());
-    const owner = JSON.parse(buffer.toString('utf8', 0, bytesRead)) as { pid?: unknown; since?: unknown };
-    if (typeof owner.pid !== 'number' || typeof owner.since !== 'string') return unknown;
-    return { text: `process ${owner.pid} since ${owner.since}`, isGone: !exists(owner.pid) };
+    const { pid, since } = JSON.parse(buffer.toString('utf8', 0, bytesRead)) as { pid?: unknown; since?: unknown };
+    return typeof pid === 'number' && typeof since === 'string' ? { pid, since, isGone: !exists(pid) } : null;
   } catch {
-    return unknown;
+    return null;
   }
 }
 

@@ -1,9 +1,11 @@
 import type { ReplicationSettings } from '../config/transfer-settings.ts';
 import { spellDuration } from '../duration.ts';
-import { SnapferryError } from '../errors.ts';
+import { SnapferryError, toSnapferryError } from '../errors.ts';
 import type { Clock } from './clock.ts';
 import { wait } from './clock-wait.ts';
 import { eitherSignal } from './either-signal.ts';
+import type { RunLedger } from './run-ledger.ts';
+import type { RunError } from './run-result.ts';
 import { StallGuard } from './stall-guard.ts';
 
 /** What an attempt has come to. */
@@ -12,6 +14,37 @@ export interface Attempt {
   readonly isLeft: boolean;
   /** Whether something has arrived for good, which gives new patience. */
   readonly hasArrived: boolean;
+}
+
+/** How the attempts of a run are made, and told of. */
+export interface ToldAttemptsOptions {
+  readonly settings: Pick<ReplicationSettings, 'retry'>;
+  readonly clock: Clock;
+  readonly ledger: RunLedger;
+  readonly signal: AbortSignal;
+  readonly onMove: () => void;
+  /** Why there is another one, by dataset; null: the run as a whole. */
+  readonly reasons: () => Iterable<readonly [dataset: string | null, error: RunError]>;
+}
+
+/**
+ * {@link attempts} that the events of a run tell of. A wait is no stall.
+ * @returns why the waiting was cut short; null: it was not
+ */
+export async function toldAttempts(
+  attempt: () => Promise<Attempt>,
+  { settings, clock, ledger, signal, onMove, reasons }: ToldAttemptsOptions,
+): Promise<SnapferryError | null> {
+  const onRetry = (waitMs: number): void => {
+    onMove();
+    for (const [dataset, error] of reasons()) ledger.tell({ kind: 'retrying', dataset, error, waitMs });
+  };
+  try {
+    await attempts(attempt, { retry: settings.retry, clock, signal, onRetry });
+    return null;
+  } catch (error) {
+    return toSnapferryError(error);
+  }
 }
 
 /** How attempts are made. */

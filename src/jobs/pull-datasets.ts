@@ -8,7 +8,7 @@ import { conflictCode } from '../replication/replication.ts';
 import type { PlannedFilesystem, ReplicationEvent, ReplicationPlan } from '../replication/replication.ts';
 import { describeConflict } from '../replication/plan.ts';
 import type { FilesystemResult, PullReport, RPCRequester } from '../rpc/interfaces.ts';
-import { attempts, whileMoving } from './attempts.ts';
+import { toldAttempts, whileMoving } from './attempts.ts';
 import type { PlannedDataset } from './job-events.ts';
 import { isStall, newestCommon, refusalOf, replicateRound } from './replicate-round.ts';
 import type { RoundOptions, RoundResult } from './replicate-round.ts';
@@ -70,20 +70,13 @@ class Pull {
   }
 
   async carryOut(): Promise<void> {
-    const { settings, clock, ledger } = this.#options;
-    try {
-      await attempts(() => this.#attempt(), {
-        retry: settings.retry,
-        clock,
-        signal: this.#signal,
-        onRetry: (waitMs) => {
-          this.#onMove();
-          for (const [dataset, error] of this.#reasons()) ledger.tell({ kind: 'retrying', dataset, error, waitMs });
-        },
-      });
-    } catch (error) {
-      this.#failure = toSnapferryError(error);
-    }
+    const failure = await toldAttempts(() => this.#attempt(), {
+      ...this.#options,
+      signal: this.#signal,
+      onMove: this.#onMove,
+      reasons: () => this.#reasons(),
+    });
+    this.#failure = failure ?? this.#failure;
   }
 
   async #attempt() {

@@ -6,7 +6,7 @@ import { toSnapferryError } from '../errors.ts';
 import { createProgressMeter } from '../replication/progress.ts';
 import { conflictCode } from '../replication/replication.ts';
 import type { FilesystemResult, Logger, RPCHandler, RPCRequester } from '../rpc/interfaces.ts';
-import { attempts, whileMoving } from './attempts.ts';
+import { toldAttempts, whileMoving } from './attempts.ts';
 import type { Attempt } from './attempts.ts';
 import type { Clock } from './clock.ts';
 import { PushWatch } from './push-watch.ts';
@@ -80,20 +80,13 @@ class Push {
   }
 
   async carryOut(): Promise<ReadonlyMap<string, bigint>> {
-    const { settings, clock, ledger } = this.#options;
-    try {
-      await attempts(() => this.#attempt(), {
-        retry: settings.retry,
-        clock,
-        signal: this.#signal,
-        onRetry: (waitMs) => {
-          this.#onMove();
-          for (const [dataset, error] of this.#reasons()) ledger.tell({ kind: 'retrying', dataset, error, waitMs });
-        },
-      });
-    } catch (error) {
-      this.#failure = toSnapferryError(error);
-    }
+    const failure = await toldAttempts(() => this.#attempt(), {
+      ...this.#options,
+      signal: this.#signal,
+      onMove: this.#onMove,
+      reasons: () => this.#reasons(),
+    });
+    this.#failure = failure ?? this.#failure;
     this.#settle();
     return this.#watch.common;
   }

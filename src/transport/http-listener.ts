@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { BaseLogger } from 'pino';
-import { SnapferryError } from '../errors.ts';
+import { closingOf } from './listener.ts';
 import { listenNetwork } from './tcp.ts';
 import type { ListenAddress, NetworkListener } from './tcp.ts';
 
@@ -49,18 +49,10 @@ export async function listenHTTP(
 }
 
 function closable(server: Server, description: string, logger: BaseLogger | undefined): Omit<NetworkListener, 'port'> {
-  let settle: { resolve: () => void; reject: (error: SnapferryError) => void } | undefined;
-  const closed = new Promise<void>((resolve, reject) => (settle = { resolve, reject }));
-  closed.catch(() => undefined);
-  server.on('error', (cause) => {
-    logger?.error({ err: cause }, `${description}: the listening socket reported an error`);
-    if (server.listening) return;
-    const message = `${description} stopped listening: ${cause.message}`;
-    settle?.reject(new SnapferryError('CONNECTION_LOST', message, { cause }));
-  });
+  const { closed, settle } = closingOf(server, description, logger);
   const close = async (): Promise<void> => {
     if (server.listening) {
-      server.close(() => settle?.resolve());
+      server.close(settle);
       server.closeAllConnections();
     }
     await closed.catch(() => undefined);

@@ -1,5 +1,5 @@
 import type { Server, Socket } from 'node:net';
-import type { Logger } from 'pino';
+import type { BaseLogger, Logger } from 'pino';
 import { SnapferryError, toSnapferryError } from '../errors.ts';
 import type { ByteStream } from './byte-stream.ts';
 
@@ -45,17 +45,7 @@ export interface ServerListenerOptions {
  */
 export function serverListener(server: Server, options: ServerListenerOptions): Listener {
   const { description, logger } = options;
-  let settle: { resolve: () => void; reject: (error: SnapferryError) => void } | undefined;
-  const closed = new Promise<void>((resolve, reject) => (settle = { resolve, reject }));
-  // Whoever wants to know looks at `closed`; nobody has to.
-  closed.catch(() => undefined);
-  server.on('error', (cause) => {
-    // Out of file descriptors is no reason to stop: Node goes on accepting when there are some again.
-    logger?.error({ err: cause }, `${description}: the listening socket reported an error`);
-    if (server.listening) return;
-    const message = `${description} stopped listening: ${cause.message}`;
-    settle?.reject(new SnapferryError('CONNECTION_LOST', message, { cause }));
-  });
+  const { closed, settle } = closingOf(server, description, logger);
   server.on(options.event ?? 'connection', (socket: Socket) => {
     // From here until the stream is made, an error of the socket has no other listener.
     socket.on('error', (cause) => logger?.debug({ err: cause }, `${description}: a connection broke`));
@@ -65,10 +55,30 @@ export function serverListener(server: Server, options: ServerListenerOptions): 
   const close = (): Promise<void> => {
     // Node's own 'close' waits for the connections too, which are not ours to wait for; accepting ends here.
     if (server.listening) server.close();
-    settle?.resolve();
+    settle();
     return Promise.resolve();
   };
   return { description, close, closed, [Symbol.asyncDispose]: close };
+}
+
+/** Notices when a server that is listening stops: `closed` rejects then with `CONNECTION_LOST`; `settle` says that it was meant. */
+export function closingOf(
+  server: Server,
+  description: string,
+  logger: BaseLogger | undefined,
+): { readonly closed: Promise<void>; readonly settle: () => void } {
+  let end: { settle: () => void; reject: (error: SnapferryError) => void } | undefined;
+  const closed = new Promise<void>((settle, reject) => (end = { settle, reject }));
+  // Whoever wants to know looks at `closed`; nobody has to.
+  closed.catch(() => undefined);
+  server.on('error', (cause) => {
+    // Out of file descriptors is no reason to stop: Node goes on accepting when there are some again.
+    logger?.error({ err: cause }, `${description}: the listening socket reported an error`);
+    if (server.listening) return;
+    const message = `${description} stopped listening: ${cause.message}`;
+    end?.reject(new SnapferryError('CONNECTION_LOST', message, { cause }));
+  });
+  return { closed, settle: () => end?.settle() };
 }
 
 async function serveSocket(socket: Socket, options: ServerListenerOptions): Promise<void> {

@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
-import type { ControlCallResult } from '../../daemon/control/control-client.ts';
-import { isErrorCode, SnapferryError } from '../../errors.ts';
+import { responseOf } from '../../daemon/control/control-client.ts';
 import { addDaemonOptions, daemonClient } from '../daemon-client.ts';
 import type { DaemonFlags } from '../daemon-client.ts';
 import { exitCodes } from '../exit-code.ts';
@@ -44,25 +43,10 @@ async function reload(run: Run, flags: Flags): Promise<ExitCode> {
     run.terminal.printJSON({ ok: false, error: { doing: 'reload', code: result.code, message: result.message } });
     return exitCodes.usage;
   }
-  const { warnings, ...jobs } = outcome.parse(responseOf(result));
+  const { warnings, ...jobs } = outcome.parse(responseOf(result, 'reload'));
   for (const warning of warnings) run.terminal.warn(warning);
   const parts = Object.entries(jobs).filter(([, list]) => list.length > 0);
   run.terminal.print(parts.map(([what, list]) => `${what}: ${list.join(', ')}\n`).join(''));
   run.terminal.printJSON({ ok: true, ...jobs, warnings });
   return exitCodes.done;
-}
-
-function responseOf(result: ControlCallResult): unknown {
-  switch (result.kind) {
-    case 'received':
-      return result.response;
-    case 'refused': {
-      const code = result.code !== null && isErrorCode(result.code) ? result.code : 'INVALID_REQUEST';
-      throw new SnapferryError(code, result.message, { fromPeer: true });
-    }
-    case 'closed':
-      throw new SnapferryError('CONNECTION_LOST', 'the daemon ended the connection before it answered');
-    case 'failed':
-      throw result.error;
-  }
 }

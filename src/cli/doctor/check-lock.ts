@@ -1,12 +1,10 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import { readLockOwner } from '../../handlers/lock.ts';
 import type { Finding } from './finding.ts';
 import { cure } from './finding.ts';
 import { isAtWork } from './patient.ts';
 import type { DoctorCheck, Patient } from './patient.ts';
-
-const owner = z.object({ pid: z.int(), since: z.string() });
 
 /** A lock that is held by something that should not hold it, or for too long. Looks without touching any lock. */
 export const lockCheck: DoctorCheck = {
@@ -44,9 +42,9 @@ async function examineLock(file: string, held: Map<number, number>, patient: Pat
   const holder = about === null ? undefined : held.get(about.ino);
   // A file that nobody holds is no lock: they stay when they are released.
   if (holder === undefined || isAtWork(patient)) return null;
-  const who = await readOwner(file);
+  const who = await readLockOwner(file);
   const common = { check: 'lock', subject: file };
-  if (who !== null && exists(who.pid)) {
+  if (who?.isGone === false) {
     const message = `process ${who.pid} holds it since ${who.since}: another snapferry that is at work, or hangs`;
     const cures = [
       cure('see what it does', ['ps', '-o', 'pid,user,lstart,stat,args', '-p', String(who.pid)]),
@@ -62,21 +60,4 @@ async function examineLock(file: string, held: Map<number, number>, patient: Pat
     holder > 0 ? cure('end it', ['kill', String(holder)]) : cure('end it', ['fuser', '-k', '-TERM', file]),
   ];
   return { ...common, severity: 'problem', message, cures };
-}
-
-async function readOwner(file: string): Promise<z.output<typeof owner> | null> {
-  try {
-    return owner.parse(JSON.parse(await readFile(file, 'utf8')));
-  } catch {
-    return null;
-  }
-}
-
-function exists(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }

@@ -102,19 +102,7 @@ export class ControlClient implements AsyncDisposable {
    *   `CONNECTION_LOST`, `TIMEOUT`, `CANCELLED`, `PROTOCOL_VIOLATION`; as {@link attempt} for wrong use
    */
   async call(cmd: string, opts: object = {}, options: ControlCallOptions = {}): Promise<unknown> {
-    const result = await this.attempt(cmd, opts, options);
-    switch (result.kind) {
-      case 'received':
-        return result.response;
-      case 'refused': {
-        const code = result.code !== null && isErrorCode(result.code) ? result.code : 'INVALID_REQUEST';
-        throw new SnapferryError(code, result.message, { fromPeer: true });
-      }
-      case 'closed':
-        throw this.#lost(`the daemon ended the connection before it answered ${cmd}`);
-      case 'failed':
-        throw result.error;
-    }
+    return responseOf(await this.attempt(cmd, opts, options), cmd);
   }
 
   /**
@@ -279,5 +267,24 @@ async function interruptible<T>(signal: AbortSignal | undefined, work: Promise<T
     return await Promise.race([work, interrupted]);
   } finally {
     stop();
+  }
+}
+
+/**
+ * The response of a command.
+ * @throws SnapferryError why there is none, see {@link ControlClient.call}
+ */
+export function responseOf(result: ControlCallResult, cmd: string): unknown {
+  switch (result.kind) {
+    case 'received':
+      return result.response;
+    case 'refused': {
+      const code = result.code !== null && isErrorCode(result.code) ? result.code : 'INVALID_REQUEST';
+      throw new SnapferryError(code, result.message, { fromPeer: true });
+    }
+    case 'closed':
+      throw new SnapferryError('CONNECTION_LOST', `the daemon ended the connection before it answered ${cmd}`);
+    case 'failed':
+      throw result.error;
   }
 }
