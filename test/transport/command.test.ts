@@ -139,7 +139,7 @@ describe('a child that ends well', () => {
 
 describe('ending a child', () => {
   test('one that does not end when its input does is terminated, and the close says so', async () => {
-    const stream = await shell('exec sleep 600', { graceMs: 20 });
+    const stream = await shell('exec sleep 600', { graceMs: 500 });
     expect((await failureOf(stream.close())).message).toContain('was terminated');
   });
 
