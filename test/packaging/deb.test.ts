@@ -198,7 +198,7 @@ mkdir -p $drop_ins
 systemd-sysusers snapferry.conf && systemd-tmpfiles --create snapferry.conf
 chown 1234:1234 /srv/data/setuid && chmod 4755 /srv/data/setuid
 systemctl start snapferry; echo "# start $?"
-until_true snapferry check home
+until_true sh -c 'ls /backup/srv/data/snapshots/*/setuid'
 echo "# copied $(find /backup -name setuid -printf '%m %U')"
 
 cp /etc/snapferry/snapferry.yml /etc/good.yml

@@ -104,6 +104,8 @@ async function raced({ version, direction, atByte, turns, leave }: Race) {
     error,
   }));
   const total = { ...passed };
+  // Ids are not equally long each time: that byte may never have come, and it is the transfer that is left, nothing after it.
+  watching = false;
   const next = await client.filesystemVersions({ filesystem }).then(
     (versions) => versions.length,
     (error: unknown) => (error instanceof SnapferryError ? error.code : String(error)),
